@@ -1,0 +1,1 @@
+"""genctl: the command line and the Python client."""

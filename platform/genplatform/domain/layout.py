@@ -1,0 +1,45 @@
+"""Where bytes lie in the artifact store: keys are relative POSIX paths.
+
+Names carry run and claim numbers, so that two claims never write one object; models are
+named by their digest.
+"""
+
+from __future__ import annotations
+
+from genplatform.domain.keys import ClaimKey, JobKey, RunKey
+
+
+def checkpoint(run: RunKey, step: int) -> str:
+    """Return the folder of one checkpoint."""
+    return f"jobs/{run.tenant}/{run.job_id}/checkpoints/step-{step:09d}.r{run.run}"
+
+
+def sheet(run: RunKey, step: int) -> str:
+    """Return the key of one sample sheet."""
+    return f"jobs/{run.tenant}/{run.job_id}/sheets/step-{step:09d}.r{run.run}.png"
+
+
+def model(tenant: str, digest: str) -> str:
+    """Return the folder of a model version's weights, config and card."""
+    return f"models/{tenant}/{digest}"
+
+
+def outputs(job: JobKey) -> str:
+    """Return the folder of a generate Job's files."""
+    return f"outputs/{job.tenant}/{job.job_id}"
+
+
+def shard_name(claim: ClaimKey) -> str:
+    """Return a claimed shard's folder, relative to its job's outputs."""
+    return f"shard-{claim.shard:06d}.r{claim.run}.c{claim.claim}"
+
+
+def shard(claim: ClaimKey) -> str:
+    """Return the folder of a claimed shard's files."""
+    return f"{outputs(claim.job)}/{shard_name(claim)}"
+
+
+MANIFEST = "manifest.jsonl"
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+CARD = "card.json"

@@ -1,0 +1,87 @@
+"""The seam of the hand-off: what Redis carries, and what its in-memory twin must do alike.
+
+Nothing here is of record. Whatever a method returns is a hint that the catalog confirms or
+refuses; whatever is lost here is put back by the reconciler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from genplatform.domain.keys import JobKey, LeaseKey, ShardKey
+
+
+class Queues(Protocol):
+    """Intake, hand-off, leases, stop flags and reports. All calls are synchronous and atomic.
+
+    Every method raises `genplatform.errors.Unavailable` when the server cannot be reached.
+    """
+
+    def ping(self) -> None:
+        """Return when the server answers."""
+
+    # Intake: ids just submitted, so that a dispatcher wakes within milliseconds.
+    def submit(self, jobs: Sequence[JobKey]) -> None:
+        """Put ids into the intake (each at most once) and wake the dispatcher."""
+
+    def take_intake(self, limit: int) -> list[JobKey]:
+        """Take up to `limit` ids out of the intake, oldest first."""
+
+    def wake(self) -> None:
+        """Wake whoever waits in `wait_for_wake`; a wake nobody waits for is kept for the next (only one)."""
+
+    def wait_for_wake(self, seconds: float) -> bool:
+        """Wait until woken or until `seconds` have passed; tell whether woken."""
+
+    # Hand-off: one queue a pool of workers, members at most once, oldest job and lowest shard first.
+    def hand_off(self, pool: str, shards: Sequence[ShardKey]) -> int:
+        """Offer shards to a pool; those already offered stay where they are. Returns how many are new."""
+
+    def take_shards(self, pool: str, limit: int) -> list[ShardKey]:
+        """Take up to `limit` offered shards."""
+
+    def offered(self, pool: str) -> int:
+        """Return how many shards wait for that pool."""
+
+    def withdraw(self, pool: str, job: JobKey) -> None:
+        """Take all of one job's shards off a pool's queue."""
+
+    # Leases: expiry by the server's clock.
+    def grant(self, leases: Sequence[LeaseKey], seconds: float) -> None:
+        """Give or lengthen leases, until `seconds` from now."""
+
+    def renew(self, leases: Sequence[LeaseKey], seconds: float) -> list[LeaseKey]:
+        """Lengthen those leases that exist, expired or not; return those that do not."""
+
+    def release(self, leases: Sequence[LeaseKey]) -> None:
+        """Forget leases."""
+
+    def expired(self, limit: int) -> list[LeaseKey]:
+        """Return up to `limit` expired leases, without taking them away."""
+
+    def missing(self, leases: Sequence[LeaseKey]) -> list[LeaseKey]:
+        """Return those of `leases` that are not held."""
+
+    # Stop flags: what a worker is told with its next heartbeat.
+    def flag_stop(self, job: JobKey, reason: str) -> None:
+        """Ask whoever works on `job` to stop: `cancel`, `pause` or `shutdown`."""
+
+    def clear_stop(self, job: JobKey) -> None:
+        """Take the flag away."""
+
+    def stops(self, jobs: Sequence[JobKey]) -> dict[JobKey, str]:
+        """Return the flags that stand for these jobs."""
+
+    # Reports: progress, metrics and log lines on their way to the catalog.
+    def report(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Append JSON documents; past a bound the oldest are dropped."""
+
+    def read_reports(self, limit: int) -> list[dict[str, Any]]:
+        """Return up to `limit` oldest entries, leaving them in place."""
+
+    def drop_reports(self, count: int) -> None:
+        """Drop the `count` oldest entries: those that were read and committed."""
+
+    def close(self) -> None:
+        """Give the connections back."""
