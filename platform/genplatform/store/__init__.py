@@ -1,1 +1,8 @@
-"""store"""
+"""Artifact bytes: the only home of fsspec. Atomic writes, digests computed on the way, checked keys."""
+
+from __future__ import annotations
+
+from genplatform.store.digests import Stored
+from genplatform.store.store import Store
+
+__all__ = ["Store", "Stored"]

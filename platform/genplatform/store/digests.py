@@ -1,0 +1,38 @@
+"""What is known of bytes once they are stored, and the copy that learns it on the way."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object as it was written: its key, the SHA-256 of its bytes in hex, and its size in bytes."""
+
+    key: str
+    sha256: str
+    size: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as it travels."""
+        return asdict(self)
+
+
+def copy(source: BinaryIO, write: Callable[[bytes], object], key: str) -> Stored:
+    """Copy `source` to its end, a chunk at a time, and return what went through as `key`."""
+    digest, size = hashlib.sha256(), 0
+    while chunk := source.read(CHUNK):
+        write(chunk)
+        digest.update(chunk)
+        size += len(chunk)
+    return Stored(key, digest.hexdigest(), size)
+
+
+def measure(source: BinaryIO, key: str) -> Stored:
+    """Read `source` to its end and return what it holds as `key`."""
+    return copy(source, len, key)
