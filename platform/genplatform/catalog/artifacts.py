@@ -1,0 +1,33 @@
+"""Artifacts: immutable bytes of a Job that a committed row refers to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from genplatform.catalog.rows import ArtifactRow
+from genplatform.catalog.tables import artifacts
+
+
+class Artifacts:
+    """The artifacts of one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._db = connection
+
+    def insert(self, values: dict[str, Any]) -> None:
+        """Add one artifact."""
+        self._db.execute(sa.insert(artifacts).values(**values))
+
+    def of_job(self, job_pk: int, kind: str | None = None) -> list[ArtifactRow]:
+        """Return a job's artifacts, newest first."""
+        query = sa.select(artifacts).where(artifacts.c.job_pk == job_pk)
+        if kind is not None:
+            query = query.where(artifacts.c.kind == kind)
+        return [ArtifactRow.of(r) for r in self._db.execute(query.order_by(artifacts.c.id.desc()))]
+
+    def forget(self, job_pk: int, keys: list[str]) -> None:
+        """Take away the rows of artifacts that were replaced by newer ones."""
+        self._db.execute(sa.delete(artifacts).where(artifacts.c.job_pk == job_pk, artifacts.c.key.in_(keys)))

@@ -1,0 +1,64 @@
+"""Events and log lines of Jobs: appended in batches, read in pages."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from genplatform.catalog.rows import EventRow, LogRow
+from genplatform.catalog.tables import events, logs
+
+
+class Events:
+    """The events and log lines of one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._db = connection
+
+    def add(self, tenant: str, job_pk: int, time: float, type_: str, data: dict[str, Any]) -> None:
+        """Append one event."""
+        self.add_many([{"tenant_id": tenant, "job_pk": job_pk, "time": time, "type": type_, "data": data}])
+
+    def add_many(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Append events, given as rows."""
+        if rows:
+            self._db.execute(sa.insert(events), list(rows))
+
+    def page(self, job_pk: int, *, after: int, limit: int, types: Collection[str] = ()) -> list[EventRow]:
+        """Return events of a job, oldest first, after an inside key."""
+        query = sa.select(events).where(events.c.job_pk == job_pk, events.c.id > after)
+        if types:
+            query = query.where(events.c.type.in_(list(types)))
+        return [EventRow.of(r) for r in self._db.execute(query.order_by(events.c.id).limit(limit))]
+
+    def add_logs(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Append log lines; a line that is there already (same run and number) is left as it is."""
+        if not rows:
+            return
+        insert: Any = postgresql.insert if self._db.dialect.name == "postgresql" else sqlite.insert
+        self._db.execute(insert(logs).on_conflict_do_nothing(), list(rows))
+
+    def log_page(
+        self,
+        job_pk: int,
+        *,
+        run: int | None,
+        after: int,
+        since: float | None,
+        tail: int | None,
+        limit: int,
+    ) -> list[LogRow]:
+        """Return log lines of a job, oldest first; `tail` keeps only that many newest ones."""
+        query = sa.select(logs).where(logs.c.job_pk == job_pk, logs.c.id > after)
+        if run is not None:
+            query = query.where(logs.c.run == run)
+        if since is not None:
+            query = query.where(logs.c.time >= since)
+        if tail is None:
+            return [LogRow.of(r) for r in self._db.execute(query.order_by(logs.c.id).limit(limit))]
+        newest = self._db.execute(query.order_by(logs.c.id.desc()).limit(min(tail, limit)))
+        return [LogRow.of(r) for r in newest][::-1]

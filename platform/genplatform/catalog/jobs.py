@@ -1,0 +1,170 @@
+"""Jobs, their needs, and the submissions that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from genplatform.catalog.rows import JobRow
+from genplatform.catalog.tables import jobs, needs, submissions
+from genplatform.domain.states import TERMINAL_JOB_STATES, JobState, sources
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What an idempotency key was used for."""
+
+    body_digest: str
+    job_ids: list[str]
+
+
+class Jobs:
+    """The jobs of one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._db = connection
+
+    def insert(self, values: Mapping[str, Any]) -> int:
+        """Add one job; returns its inside key."""
+        return int(self._db.execute(sa.insert(jobs).values(**values).returning(jobs.c.id)).scalar_one())
+
+    def add_needs(self, tenant: str, job_pk: int, needs_pks: Collection[int]) -> None:
+        """Record which jobs a job waits for."""
+        if needs_pks:
+            rows = [{"job_pk": job_pk, "needs_pk": pk, "tenant_id": tenant} for pk in needs_pks]
+            self._db.execute(sa.insert(needs), rows)
+
+    def needs_of(self, job_pk: int) -> list[JobRow]:
+        """Return the jobs this one needs."""
+        query = sa.select(jobs).join(needs, needs.c.needs_pk == jobs.c.id).where(needs.c.job_pk == job_pk)
+        return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id))]
+
+    def dependents_of(self, job_pk: int) -> list[JobRow]:
+        """Return the waiting jobs that need this one."""
+        query = sa.select(jobs).join(needs, needs.c.job_pk == jobs.c.id).where(needs.c.needs_pk == job_pk)
+        return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id))]
+
+    def submission(self, tenant: str, key: str) -> Submission | None:
+        """Return what was submitted under this idempotency key."""
+        query = sa.select(submissions).where(submissions.c.tenant_id == tenant, submissions.c.key == key)
+        row = self._db.execute(query).first()
+        return None if row is None else Submission(row.body_digest, row.job_ids)
+
+    def add_submission(self, tenant: str, key: str, body_digest: str, job_ids: Sequence[str], now: float) -> bool:
+        """Record a submission; False when another one used the key in the meantime."""
+        values = {
+            "tenant_id": tenant,
+            "key": key,
+            "body_digest": body_digest,
+            "job_ids": list(job_ids),
+            "created_at": now,
+        }
+        try:
+            with self._db.begin_nested():
+                self._db.execute(sa.insert(submissions).values(**values))
+        except sa.exc.IntegrityError:
+            return False
+        return True
+
+    def get(self, job_pk: int) -> JobRow:
+        """Return the job with that inside key."""
+        return JobRow.of(self._db.execute(sa.select(jobs).where(jobs.c.id == job_pk)).one())
+
+    def by_id(self, tenant: str, job_id: str, *, lock: bool = False) -> JobRow | None:
+        """Return the job with that public id; `lock` keeps its row for this transaction."""
+        query = sa.select(jobs).where(jobs.c.tenant_id == tenant, jobs.c.job_id == job_id)
+        row = self._db.execute(query.with_for_update() if lock else query).first()
+        return None if row is None else JobRow.of(row)
+
+    def by_ids(self, tenant: str, job_ids: Sequence[str]) -> list[JobRow]:
+        """Return those of the jobs that exist, in order of creation."""
+        query = sa.select(jobs).where(jobs.c.tenant_id == tenant, jobs.c.job_id.in_(job_ids))
+        return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id))]
+
+    def by_name(self, tenant: str, name: str) -> JobRow | None:
+        """Return the newest job of that name."""
+        query = sa.select(jobs).where(jobs.c.tenant_id == tenant, jobs.c.name == name)
+        row = self._db.execute(query.order_by(jobs.c.id.desc()).limit(1)).first()
+        return None if row is None else JobRow.of(row)
+
+    def by_prefix(self, tenant: str, prefix: str, limit: int) -> list[JobRow]:
+        """Return jobs whose public id starts so, by range: it is served by the unique index."""
+        query = sa.select(jobs).where(
+            jobs.c.tenant_id == tenant, jobs.c.job_id >= prefix, jobs.c.job_id < prefix + "\x7f"
+        )
+        return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.job_id).limit(limit))]
+
+    def page(
+        self,
+        tenant: str,
+        *,
+        states: Collection[str],
+        queue: str | None,
+        before: int | None,
+        limit: int,
+    ) -> list[JobRow]:
+        """Return jobs, newest first, `before` an inside key; an empty `states` means all."""
+        query = sa.select(jobs).where(jobs.c.tenant_id == tenant)
+        if states:
+            query = query.where(jobs.c.state.in_(list(states)))
+        if queue is not None:
+            query = query.where(jobs.c.queue == queue)
+        if before is not None:
+            query = query.where(jobs.c.id < before)
+        return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id.desc()).limit(limit))]
+
+    def in_states(self, states: Collection[JobState], *, after: int = 0, limit: int = 10_000) -> list[JobRow]:
+        """Return every tenant's jobs in these states, oldest first."""
+        query = sa.select(jobs).where(jobs.c.state.in_([s.value for s in states]), jobs.c.id > after)
+        return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id).limit(limit))]
+
+    def due(self, now: float, limit: int) -> list[JobRow]:
+        """Return waiting jobs whose time has come."""
+        query = sa.select(jobs).where(jobs.c.state == JobState.WAITING.value, jobs.c.run_at <= now)
+        return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id).limit(limit))]
+
+    def move(
+        self,
+        job_pk: int,
+        to: JobState,
+        *,
+        run: int | None = None,
+        only_from: Collection[JobState] | None = None,
+        **values: Any,
+    ) -> bool:
+        """Move a job into a state if the transition table allows it from where it is now.
+
+        With `run`, only while that Run is the current one: this is the fence. False when
+        nothing was changed. `values` are written with it.
+        """
+        allowed = sources(to) if only_from is None else sources(to) & set(only_from)
+        query = sa.update(jobs).where(jobs.c.id == job_pk, jobs.c.state.in_([s.value for s in allowed]))
+        if run is not None:
+            query = query.where(jobs.c.run == run)
+        return self._db.execute(query.values(state=to.value, **values)).rowcount == 1
+
+    def touch(self, job_pk: int, *, run: int | None = None, **values: Any) -> bool:
+        """Write values of a job that has not ended; with `run`, only while it is the current one."""
+        query = sa.update(jobs).where(jobs.c.id == job_pk, jobs.c.state.not_in([s.value for s in TERMINAL_JOB_STATES]))
+        if run is not None:
+            query = query.where(jobs.c.run == run)
+        return self._db.execute(query.values(**values)).rowcount == 1
+
+    def need_met(self, needs_pk: int) -> list[int]:
+        """Count one need down for every waiting job that has it; returns those with none left."""
+        waiting = sa.select(needs.c.job_pk).where(needs.c.needs_pk == needs_pk)
+        mine = jobs.c.id.in_(waiting) & (jobs.c.state == JobState.WAITING.value)
+        self._db.execute(sa.update(jobs).where(mine).values(open_needs=jobs.c.open_needs - 1))
+        ready = sa.select(jobs.c.id).where(mine, jobs.c.open_needs <= 0)
+        return [row.id for row in self._db.execute(ready.order_by(jobs.c.id))]
+
+    def counts(self) -> dict[str, int]:
+        """Return how many jobs stand in each state that is not an end."""
+        query = sa.select(jobs.c.state, sa.func.count()).where(
+            jobs.c.state.not_in([s.value for s in TERMINAL_JOB_STATES])
+        )
+        return {row[0]: row[1] for row in self._db.execute(query.group_by(jobs.c.state))}

@@ -1,0 +1,47 @@
+"""Bring a database's tables to the newest revision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from genplatform.catalog import database
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+# One number for all: two processes that upgrade one PostgreSQL at a time do it one after the other.
+ADVISORY_LOCK = 0x67656E63
+
+
+def config() -> Config:
+    """Return Alembic's configuration without an ini file."""
+    made = Config()
+    made.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    made.set_main_option("path_separator", "os")
+    return made
+
+
+def head() -> str:
+    """Return the newest revision."""
+    return str(ScriptDirectory.from_config(config()).get_current_head())
+
+
+def upgrade(url: str, revision: str = "head") -> str:
+    """Run the missing revisions in one transaction; returns the revision reached.
+
+    Raises Unavailable when the database cannot be reached.
+    """
+    engine = database.connect(url)
+    try:
+        with database.transaction(engine, write=True) as connection:
+            if engine.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
+            made = config()
+            made.attributes["connection"] = connection
+            command.upgrade(made, revision)
+            return str(MigrationContext.configure(connection).get_current_revision())
+    finally:
+        engine.dispose()

@@ -1,0 +1,90 @@
+"""Models and their published versions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from genplatform.catalog.rows import ModelRow
+from genplatform.catalog.tables import model_versions, models
+from genplatform.domain.names import ModelRef
+
+_parent = model_versions.alias("parent")
+_parent_model = models.alias("parent_model")
+_newest = (
+    sa.select(sa.func.max(model_versions.c.version))
+    .where(model_versions.c.model_pk == models.c.id)
+    .correlate(models)
+    .scalar_subquery()
+)
+
+
+def _select() -> sa.Select[Any]:
+    parent = sa.case(
+        (_parent.c.id.is_(None), None),
+        else_=_parent_model.c.name + "@" + sa.cast(_parent.c.version, sa.String),
+    )
+    return (
+        sa.select(
+            model_versions,
+            models.c.name,
+            (model_versions.c.version == _newest).label("newest"),
+            parent.label("parent"),
+        )
+        .join(models, models.c.id == model_versions.c.model_pk)
+        .outerjoin(_parent, _parent.c.id == model_versions.c.parent_pk)
+        .outerjoin(_parent_model, _parent_model.c.id == _parent.c.model_pk)
+    )
+
+
+class Models:
+    """The models of one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._db = connection
+
+    def all(self, tenant: str) -> list[ModelRow]:
+        """Return every version of every model, by name, newest first."""
+        query = _select().where(model_versions.c.tenant_id == tenant)
+        rows = self._db.execute(query.order_by(models.c.name, model_versions.c.version.desc()))
+        return [ModelRow.of(r) for r in rows]
+
+    def find(self, tenant: str, ref: ModelRef) -> ModelRow | None:
+        """Return the version that a reference means now: a number, or the newest."""
+        query = _select().where(model_versions.c.tenant_id == tenant, models.c.name == ref.name)
+        if ref.version is not None:
+            query = query.where(model_versions.c.version == ref.version)
+        elif ref.alias not in (None, "latest"):
+            return None
+        row = self._db.execute(query.order_by(model_versions.c.version.desc()).limit(1)).first()
+        return None if row is None else ModelRow.of(row)
+
+    def get(self, version_id: int) -> ModelRow:
+        """Return the version with that inside key."""
+        return ModelRow.of(self._db.execute(_select().where(model_versions.c.id == version_id)).one())
+
+    def names(self, tenant: str) -> list[str]:
+        """Return the models' names."""
+        query = sa.select(models.c.name).where(models.c.tenant_id == tenant).order_by(models.c.name)
+        return [r.name for r in self._db.execute(query)]
+
+    def publish(self, tenant: str, name: str, values: dict[str, Any]) -> tuple[int, int]:
+        """Add the next version of a model; returns its inside key and its number."""
+        query = sa.select(models.c.id).where(models.c.tenant_id == tenant, models.c.name == name).with_for_update()
+        row = self._db.execute(query).first()
+        if row is None:
+            added = sa.insert(models).values(tenant_id=tenant, name=name).returning(models.c.id)
+            model_pk = int(self._db.execute(added).scalar_one())
+        else:
+            model_pk = int(row.id)
+        newest = self._db.execute(
+            sa.select(sa.func.coalesce(sa.func.max(model_versions.c.version), 0)).where(
+                model_versions.c.model_pk == model_pk
+            )
+        ).scalar_one()
+        version = int(newest) + 1
+        row_values = {"tenant_id": tenant, "model_pk": model_pk, "version": version, **values}
+        added = sa.insert(model_versions).values(**row_values).returning(model_versions.c.id)
+        return int(self._db.execute(added).scalar_one()), version

@@ -1,0 +1,96 @@
+"""Shards: fixed ranges of a generate Job's items, claimed and published under two fences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from genplatform.catalog.rows import ShardRow
+from genplatform.catalog.tables import shards
+from genplatform.domain.shards import ShardRange
+from genplatform.domain.states import ShardState
+
+
+class Shards:
+    """The shards of one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._db = connection
+
+    def plan(self, tenant: str, job_pk: int, ranges: Sequence[ShardRange]) -> None:
+        """Add a job's shards."""
+        rows = [
+            {
+                "tenant_id": tenant,
+                "job_pk": job_pk,
+                "number": r.index,
+                "start": r.start,
+                "count": r.count,
+                "state": ShardState.PENDING.value,
+                "run": 0,
+                "claim": 0,
+                "failures": 0,
+                "failed_items": 0,
+            }
+            for r in ranges
+        ]
+        self._db.execute(sa.insert(shards), rows)
+
+    def get(self, job_pk: int, number: int) -> ShardRow | None:
+        """Return one shard."""
+        query = sa.select(shards).where(shards.c.job_pk == job_pk, shards.c.number == number)
+        row = self._db.execute(query).first()
+        return None if row is None else ShardRow.of(row)
+
+    def of_job(self, job_pk: int) -> list[ShardRow]:
+        """Return a job's shards in order."""
+        query = sa.select(shards).where(shards.c.job_pk == job_pk).order_by(shards.c.number)
+        return [ShardRow.of(r) for r in self._db.execute(query)]
+
+    def in_state(self, job_pk: int, state: ShardState) -> list[ShardRow]:
+        """Return a job's shards in one state, in order."""
+        query = sa.select(shards).where(shards.c.job_pk == job_pk, shards.c.state == state.value)
+        return [ShardRow.of(r) for r in self._db.execute(query.order_by(shards.c.number))]
+
+    def count(self, job_pk: int) -> dict[ShardState, int]:
+        """Count a job's shards by state."""
+        query = sa.select(shards.c.state, sa.func.count()).where(shards.c.job_pk == job_pk).group_by(shards.c.state)
+        return {ShardState(r[0]): r[1] for r in self._db.execute(query)}
+
+    def containing(self, job_pk: int, item: int) -> ShardRow | None:
+        """Return the shard that holds an item."""
+        query = sa.select(shards).where(
+            shards.c.job_pk == job_pk, shards.c.start <= item, shards.c.start + shards.c.count > item
+        )
+        row = self._db.execute(query).first()
+        return None if row is None else ShardRow.of(row)
+
+    def claim(self, job_pk: int, number: int, run: int, worker: str) -> int | None:
+        """Claim a pending shard for a worker; returns the new claim's number, None when it is not to be had."""
+        query = (
+            sa.update(shards)
+            .where(shards.c.job_pk == job_pk, shards.c.number == number, shards.c.state == ShardState.PENDING.value)
+            .values(state=ShardState.CLAIMED.value, claim=shards.c.claim + 1, run=run, worker=worker)
+            .returning(shards.c.claim)
+        )
+        row = self._db.execute(query).first()
+        return None if row is None else int(row.claim)
+
+    def settle(self, job_pk: int, number: int, run: int, claim: int, to: ShardState, **values: Any) -> bool:
+        """Move a claimed shard on, only while that Run's claim is the current one: this is the fence."""
+        query = sa.update(shards).where(
+            shards.c.job_pk == job_pk,
+            shards.c.number == number,
+            shards.c.state == ShardState.CLAIMED.value,
+            shards.c.run == run,
+            shards.c.claim == claim,
+        )
+        return self._db.execute(query.values(state=to.value, **values)).rowcount == 1
+
+    def release_all(self, job_pk: int) -> int:
+        """Give every claimed shard of a job back to pending (its Run ended); returns how many."""
+        query = sa.update(shards).where(shards.c.job_pk == job_pk, shards.c.state == ShardState.CLAIMED.value)
+        return self._db.execute(query.values(state=ShardState.PENDING.value)).rowcount
