@@ -133,3 +133,11 @@ class SettingsError(GenctlError):
     code = "bad_settings"
     status = 500
     exit_code = 3
+
+
+class WaitTimedOut(GenctlError):
+    """What was waited for did not come in time; nothing is said about whether it will."""
+
+    code = "wait_timed_out"
+    status = 504
+    exit_code = 5
