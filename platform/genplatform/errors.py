@@ -119,6 +119,13 @@ class Unavailable(GenctlError):
     exit_code = 3
 
 
+class TooMany(Unavailable):
+    """More requests are in flight than this will hold; trying again soon will work."""
+
+    code = "too_many_requests"
+    status = 429
+
+
 class LocalPlatformError(GenctlError):
     """The local platform cannot start or stop: the home, a port or a part is in the way."""
 
