@@ -1,0 +1,331 @@
+"""The Python client of a genctl platform: one method a route of /api/v1, and waiting.
+
+    from genctl import Client
+
+    client = Client()                       # the local platform, or GENCTL_URL and GENCTL_API_KEY
+    [job] = client.submit({"kind": "generate", "model": "noise@1", "count": 10})
+    client.wait(job["id"])
+
+Methods return the documents of the API as dicts and lists, and raise the errors of
+`genplatform.errors`. The CLI is written on this class and uses nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from genctl import connection
+from genctl.transport import Transport, segment
+from genplatform.domain.states import TERMINAL_JOB_STATES
+from genplatform.errors import BadRequest, TooLarge, WaitTimedOut
+from genplatform.settings import Settings, load
+
+PATIENCE_SECONDS = 10.0
+POLL_SECONDS = 1.0
+LONGEST_JOB_FILE = 1 << 20
+API = "/api/v1"
+
+Json = dict[str, Any]
+Spec = Mapping[str, Any] | Sequence[Mapping[str, Any]] | Path | str | bytes
+
+
+class Client:
+    """Speak to one platform; usable as a context manager. Not for sharing between threads."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        settings: Settings | None = None,
+        *,
+        patience: float = PATIENCE_SECONDS,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.connection = connection.find(settings or load(), url, api_key)
+        self._http = Transport(self.connection, patience=patience, sleep=sleep)
+        self._sleep = sleep
+        self._clock = clock
+
+    @property
+    def url(self) -> str:
+        """The platform's origin; its OpenAI surface is `url` + `/v1`."""
+        return self.connection.url
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    # Jobs
+
+    def submit(
+        self,
+        spec: Spec,
+        *,
+        sets: Sequence[str] = (),
+        name: str | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        key: str | None = None,
+        dry_run: bool = False,
+    ) -> list[Json]:
+        """Submit a job file and return its jobs.
+
+        `spec` is one document or several as dicts, the file's text, or a Path to it. `sets`
+        are `key=value` overrides. Submitting again with the same `key` is the same jobs;
+        without one each call makes its own and keeps it across its retries.
+        """
+        body, media_type = _body(spec)
+        answer = self._http.json(
+            "POST",
+            f"{API}/jobs",
+            content=body,
+            headers={"Content-Type": media_type, "Idempotency-Key": key or uuid.uuid4().hex},
+            params={
+                "set": list(sets) or None,
+                "name": name,
+                "queue": queue,
+                "priority": priority,
+                "dry_run": dry_run or None,
+            },
+        )
+        return _items(answer, "jobs")
+
+    def jobs(
+        self,
+        *,
+        states: Sequence[str] = (),
+        queue: str | None = None,
+        all: bool = False,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> Json:
+        """Return a page `{"jobs": [...], "next": ...}`: those not yet over, or `all`, or those in `states`."""
+        params = {
+            "state": list(states) or None,
+            "queue": queue,
+            "all": all or None,
+            "limit": limit,
+            "after": after,
+        }
+        return self._http.json("GET", f"{API}/jobs", params=params)
+
+    def job(self, ref: str) -> Json:
+        """Return the job of that id, unique id prefix, or name (its newest)."""
+        return self._http.json("GET", _job(ref))
+
+    def cancel(self, ref: str) -> Json:
+        """Ask for a job to be cancelled and return it as it then stands."""
+        return self._http.json("POST", _job(ref, "cancel"))
+
+    def wait(self, ref: str, timeout: float | None = None) -> Json:
+        """Wait until a job is over and return it, however it ended.
+
+        Raises WaitTimedOut after `timeout` seconds.
+        """
+        return self.wait_all([ref], timeout)[0]
+
+    def wait_all(self, refs: Sequence[str], timeout: float | None = None) -> list[Json]:
+        """Wait until all of these jobs are over and return them in that order."""
+        begun = self._clock()
+        jobs = [self.job(ref) for ref in refs]
+        while open_ids := [job["id"] for job in jobs if not is_over(job)]:
+            if timeout is not None and self._clock() - begun >= timeout:
+                raise WaitTimedOut(
+                    f"After {timeout:g} s {len(open_ids)} of {len(jobs)} jobs are not over: {', '.join(open_ids)}.",
+                    f"They go on; wait again with `genctl wait {' '.join(open_ids)}`.",
+                )
+            self._sleep(POLL_SECONDS)
+            # From here on by id: a name means its newest job, and that may change meanwhile.
+            jobs = [job if is_over(job) else self.job(job["id"]) for job in jobs]
+        return jobs
+
+    def events(
+        self, ref: str, *, types: Sequence[str] = (), limit: int | None = None, after: str | int | None = None
+    ) -> Json:
+        """Return a page `{"events": [{id, time, type, data}], "next": ...}`, oldest first."""
+        params = {"type": list(types) or None, "limit": limit, "after": after}
+        return self._http.json("GET", _job(ref, "events"), params=params)
+
+    def logs(
+        self,
+        ref: str,
+        *,
+        run: int | None = None,
+        tail: int | None = None,
+        since: float | None = None,
+        limit: int | None = None,
+        after: int | None = None,
+    ) -> Json:
+        """Return `{"lines": [{id, run, time, text}], "next": id}`, oldest first.
+
+        `tail` asks for the last lines only, `since` (seconds since the epoch) for those
+        written from then on, `after` for those behind a line's id.
+        """
+        params = {"run": run, "tail": tail, "since": since, "limit": limit, "after": after}
+        return self._http.json("GET", _job(ref, "logs"), params=params)
+
+    def artifacts(self, ref: str) -> list[Json]:
+        """Return a job's checkpoints, sample sheets, manifests and model files."""
+        return _items(self._http.json("GET", _job(ref, "artifacts")), "artifacts")
+
+    def outputs(self, ref: str, *, limit: int | None = None, after: str | int | None = None) -> Json:
+        """Return a page `{"job_id", "count", "items", "next"}` of a generate job's items."""
+        return self._http.json("GET", _job(ref, "outputs"), params={"limit": limit, "after": after})
+
+    def all_outputs(self, ref: str) -> Iterator[Json]:
+        """Yield every item of a generate job, page by page."""
+        after: str | int | None = None
+        while True:
+            page = self.outputs(ref, after=after)
+            yield from _items(page, "items")
+            if (after := page.get("next")) is None:
+                return
+
+    def output(self, ref: str, index: int) -> Json:
+        """Return one item, with the `uri` of its first file."""
+        return self._http.json("GET", _job(ref, f"outputs/{int(index)}"))
+
+    def content(self, ref: str, index: int) -> bytes:
+        """Return the bytes of one item's first file."""
+        return self._http.send("GET", _job(ref, f"outputs/{int(index)}/content")).content
+
+    # Models and recipes
+
+    def models(self) -> list[Json]:
+        """Return the published model versions."""
+        return _items(self._http.json("GET", f"{API}/models"), "models")
+
+    def model(self, ref: str) -> Json:
+        """Return one model version, with its card: `NAME@3`, `NAME@latest`, or `NAME` for the newest."""
+        return self._http.json("GET", f"{API}/models/{segment(ref, 'model')}")
+
+    def recipes(self) -> list[Json]:
+        """Return the recipes that jobs may name."""
+        return _items(self._http.json("GET", f"{API}/recipes"), "recipes")
+
+    def recipe(self, name: str) -> Json:
+        """Return one recipe, with the JSON Schema of its parameters."""
+        return self._http.json("GET", f"{API}/recipes/{segment(name, 'recipe')}")
+
+    def schema(self) -> Json:
+        """Return the JSON Schema of job files."""
+        return self._http.json("GET", f"{API}/schema")
+
+    # Endpoints
+
+    def create_endpoint(self, name: str, model: str, *, min_replicas: int = 1, max_replicas: int = 1) -> Json:
+        """Wish that a model version be served under `name`; another version there is replaced."""
+        wish = {"name": name, "model": model, "min_replicas": min_replicas, "max_replicas": max_replicas}
+        return self._http.json("POST", f"{API}/endpoints", json=wish)
+
+    def endpoints(self) -> list[Json]:
+        """Return the endpoints."""
+        return _items(self._http.json("GET", f"{API}/endpoints"), "endpoints")
+
+    def endpoint(self, name: str) -> Json:
+        """Return one endpoint."""
+        return self._http.json("GET", f"{API}/endpoints/{segment(name, 'endpoint')}")
+
+    def delete_endpoint(self, name: str) -> Json:
+        """Take an endpoint away and return it as it then stands."""
+        return self._http.json("DELETE", f"{API}/endpoints/{segment(name, 'endpoint')}")
+
+    def wait_endpoint(self, name: str, timeout: float | None = None) -> Json:
+        """Wait until an endpoint is ready, or has failed, and return it. Raises WaitTimedOut."""
+        begun = self._clock()
+        while True:
+            endpoint = self.endpoint(name)
+            if endpoint.get("state") in ("ready", "failed"):
+                return endpoint
+            if timeout is not None and self._clock() - begun >= timeout:
+                raise WaitTimedOut(
+                    f"Endpoint {name} is still {endpoint.get('state')} after {timeout:g} s.",
+                    f"It is still being worked on; see how far it is with `genctl endpoints show {name}`.",
+                )
+            self._sleep(POLL_SECONDS)
+
+    def images(self, model: str, prompt: str = "", *, n: int = 1, seed: int | None = None) -> Json:
+        """Generate pictures with an endpoint through the OpenAI surface; the answer is OpenAI's."""
+        wish = {"model": model, "prompt": prompt, "n": n}
+        return self._http.json("POST", "/v1/images/generations", json=wish if seed is None else {**wish, "seed": seed})
+
+    # The platform
+
+    def status(self) -> Json:
+        """Return `{"state", "parts": [{name, state, detail, hint}]}` as the API sees its surroundings."""
+        return self._http.json("GET", f"{API}/status")
+
+    def is_live(self) -> bool:
+        """Tell whether the API answers now, tried once."""
+        return self._http.probe("/livez")
+
+
+def is_over(job: Mapping[str, Any]) -> bool:
+    """Tell whether a job document is in a state that nothing leaves."""
+    return job.get("state") in TERMINAL_JOB_STATES
+
+
+def read_job_file(path: Path) -> bytes:
+    """Return a job file's bytes; one over 1 MiB is refused before it is read whole."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(LONGEST_JOB_FILE + 1)
+            size = path.stat().st_size
+    except FileNotFoundError:
+        raise BadRequest(f"There is no job file {path}.", "Check the path, or give `-` to read stdin.") from None
+    except OSError as error:
+        raise BadRequest(
+            f"The job file {path} cannot be read: {error.strerror}.", "Give a file that you may read."
+        ) from (error)
+    return check_length(data, str(path), size)
+
+
+def check_length(data: bytes, source: str, size: int = 0) -> bytes:
+    """Return `data`, or raise TooLarge when it is longer than a job file may be (`size`: how long it really is)."""
+    if len(data) > LONGEST_JOB_FILE:
+        known = f"{size:,}" if size > LONGEST_JOB_FILE else f"more than {LONGEST_JOB_FILE:,}"
+        raise TooLarge(
+            f"The job file {source} has {known} bytes; {LONGEST_JOB_FILE:,} are allowed.",
+            "A job file says what to do; data and prompts belong in files of their own that it names.",
+        )
+    return data
+
+
+def _body(spec: Spec) -> tuple[bytes, str]:
+    match spec:
+        case Path():
+            media = "application/json" if spec.suffix == ".json" else "application/yaml"
+            return read_job_file(spec), media
+        case str() | bytes():
+            data = spec.encode() if isinstance(spec, str) else spec
+            return check_length(data, "given"), "application/yaml"
+        case Mapping():
+            return check_length(_dumps(spec), "given"), "application/json"
+    # Several documents travel as a YAML stream, of which each JSON document is one.
+    return check_length(b"\n---\n".join(_dumps(document) for document in spec), "given"), "application/yaml"
+
+
+def _dumps(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(dict(document), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _job(ref: str, rest: str = "") -> str:
+    return f"{API}/jobs/{segment(ref, 'job')}" + (f"/{rest}" if rest else "")
+
+
+def _items(answer: Mapping[str, Any], key: str) -> list[Json]:
+    found = answer.get(key)
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []

@@ -1,0 +1,67 @@
+"""The `genctl` command: its list of commands, and the way every one of them ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from genctl import failures
+from genctl.lazy import LazyGroup
+
+_HERE = "genctl.commands"
+
+SECTIONS = {
+    "Platform": {
+        "up": (f"{_HERE}.platform", "up", "Start the local platform; one that is up is left alone."),
+        "down": (f"{_HERE}.platform", "down", "Stop the local platform; running jobs go on at the next up."),
+        "status": (f"{_HERE}.platform", "status", "Show what is up, what is not, and why."),
+        "doctor": (f"{_HERE}.platform", "doctor", "Check this machine and say what to do."),
+    },
+    "Jobs": {
+        "submit": (f"{_HERE}.submit", "submit", "Submit a job file and follow its jobs."),
+        "ps": (f"{_HERE}.jobs", "ps", "List jobs."),
+        "show": (f"{_HERE}.jobs", "show", "Show one job."),
+        "logs": (f"{_HERE}.logs", "logs", "Show what a job printed."),
+        "events": (f"{_HERE}.jobs", "events", "Show what happened to a job."),
+        "wait": (f"{_HERE}.jobs", "wait", "Wait until jobs are over."),
+        "cancel": (f"{_HERE}.jobs", "cancel", "Cancel jobs."),
+    },
+    "Results": {
+        "models": (f"{_HERE}.models", "models", "Published model versions."),
+        "outputs": (f"{_HERE}.outputs", "outputs", "What generate jobs made."),
+        "endpoints": (f"{_HERE}.endpoints", "endpoints", "Models that are served."),
+    },
+    "Reference": {
+        "recipes": (f"{_HERE}.recipes", "recipes", "Model families that jobs may name."),
+        "schema": (f"{_HERE}.schema", "schema", "Print the JSON Schema of job files."),
+        "completion": (f"{_HERE}.completion", "completion", "Print a shell's completion script."),
+    },
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    sections=SECTIONS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="A JOB is an id, a unique prefix of one, or a name (its newest job).",
+)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="genctl", message="genctl %(version)s")
+def cli(debug: bool) -> None:
+    """One queue for the whole life of a generative model: train it, generate with it, serve it."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A terminal that cannot write a character gets its code, not a crash.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = cli.main(args=None if args is None else list(args), prog_name="genctl", standalone_mode=False)
+        sys.stdout.flush()
+    except Exception as error:
+        return failures.report(error)
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,149 @@
+"""HTTP with patience: one request, tried again for a bounded time while nothing answers.
+
+Every request of the client may be repeated: reads by nature, submits by their idempotency
+key, cancels and endpoint wishes because asking twice is asking once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import tenacity
+
+from genctl.connection import Connection
+from genctl.problems import from_problem
+from genplatform.errors import BadRequest, GenctlError, Unavailable
+
+CONNECT_SECONDS = 3.0
+ANSWER_SECONDS = 60.0
+MAY_PASS = frozenset({502, 503})
+
+
+class MayPass(Unavailable):
+    """Unavailable in a way that trying again within seconds may heal (a part is being restarted)."""
+
+
+class Transport:
+    """One platform over httpx. `patience` bounds, in seconds, how long an outage is waited out."""
+
+    def __init__(self, connection: Connection, *, patience: float, sleep: Callable[[float], None]) -> None:
+        self.connection = connection
+        out_of_patience = tenacity.stop_before_delay(patience)
+        self._retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(MayPass),
+            stop=lambda state: connection.is_dead or out_of_patience(state),
+            wait=tenacity.wait_exponential_jitter(initial=0.1, max=1.5, jitter=0.1),
+            sleep=sleep,
+            reraise=True,
+        )
+        headers = {"Accept": "application/json", "User-Agent": "genctl"}
+        if connection.token:
+            headers["Authorization"] = f"Bearer {connection.token}"
+        self._http = httpx.Client(
+            base_url=connection.url,
+            headers=headers,
+            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+            # A proxy from the environment cannot reach this machine's loopback.
+            trust_env=not connection.is_loopback,
+            # Loading the certificate store costs more than a whole request, and http:// needs none.
+            verify=connection.url.startswith("https:"),
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        """Send a request and return the JSON object it is answered with."""
+        answer = self.send(method, path, **request)
+        document = _parsed(answer)
+        if not isinstance(document, dict):
+            raise Unavailable(
+                f"{answer.url} answered with something that is no JSON object.",
+                "Is this address a genctl platform? Check GENCTL_URL.",
+            )
+        return document
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        json: Any = None,
+    ) -> httpx.Response:
+        """Send a request and return its answer. Parameters that are None are left out.
+
+        Raises the GenctlError that a refusal stands for, and Unavailable when nothing
+        answered for as long as the patience lasts.
+        """
+        given = {k: _wire(v) for k, v in (params or {}).items() if v is not None}
+        request = self._http.build_request(method, path, params=given, headers=headers, content=content, json=json)
+        return self._retrying(self._once, request)
+
+    def probe(self, path: str, seconds: float = 2.0) -> bool:
+        """Tell whether `path` answers with success, tried once and without patience."""
+        try:
+            return self._http.get(path, timeout=seconds).is_success
+        except httpx.HTTPError:
+            return False
+
+    def _once(self, request: httpx.Request) -> httpx.Response:
+        try:
+            answer = self._http.send(request)
+        except httpx.TimeoutException as error:
+            # A slow answer is not waited for twice; a connection that was never made is.
+            kind = MayPass if isinstance(error, httpx.ConnectTimeout) else Unavailable
+            raise kind(f"The platform at {self.connection.url} did not answer in time.", self._hint) from error
+        except httpx.LocalProtocolError as error:
+            raise BadRequest(f"The request cannot be sent: {error}.") from error
+        except httpx.TransportError as error:
+            reason = str(error) or type(error).__name__
+            raise MayPass(f"The platform at {self.connection.url} cannot be reached: {reason}.", self._hint) from error
+        if answer.is_success:
+            return answer
+        raise self._refusal(answer)
+
+    def _refusal(self, answer: httpx.Response) -> GenctlError:
+        if answer.is_redirect:
+            target = answer.headers.get("location", "")
+            return Unavailable(
+                f"{answer.url} sends on to {target!r}, and the client does not follow with its key.",
+                "Set GENCTL_URL to the platform's final address.",
+            )
+        where = f"{answer.request.method} {answer.url}"
+        error = from_problem(answer.status_code, _parsed(answer), where)
+        if answer.status_code in MAY_PASS and isinstance(error, Unavailable):
+            passing = MayPass(error.message, error.hint or self._hint, **error.details)
+            passing.code = error.code
+            return passing
+        return error
+
+    @property
+    def _hint(self) -> str:
+        return self.connection.hint
+
+
+def segment(text: str, what: str) -> str:
+    """Return `text` as one segment of a URL's path, whatever is in it."""
+    if text in ("", ".", ".."):
+        raise BadRequest(f"{text!r} names no {what}.", f"Give the {what}'s name.")
+    return quote(text, safe="")
+
+
+def _wire(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def _parsed(answer: httpx.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError:
+        return None
