@@ -9,7 +9,7 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.genctl-stamp
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt
 PIP_ARGS :=
 PYTHON :=
 
@@ -23,6 +23,7 @@ help:
 	@echo "make clean   remove $(VENV) and the caches of the tools"
 
 setup: $(STAMP)
+	@:
 
 demo: $(STAMP)
 	@$(BIN)/python examples/demo.py

@@ -116,3 +116,9 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
         store_url=env.get("GENCTL_STORE_URL", ""),
         ray_address=env.get("GENCTL_RAY_ADDRESS", ""),
     )
+
+
+def environment(**changes: str | None) -> dict[str, str]:
+    """Return this process's environment for a child, with `changes` made; None takes a name out."""
+    kept = {name: value for name, value in os.environ.items() if name not in changes}
+    return kept | {name: value for name, value in changes.items() if value is not None}
