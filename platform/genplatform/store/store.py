@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from genplatform.errors import BadRequest, Conflict, NotFound, SettingsError, Unavailable
 from genplatform.store import trees
@@ -137,7 +138,10 @@ def _folder_of(url: str) -> Path | None:
     """Return the folder that a URL names, or None when it names something else."""
     if os.path.isabs(url):
         return Path(url)
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = SplitResult("", "", "", "", "")
     if parts.scheme in {"file", "local"} and parts.netloc in {"", "localhost"} and parts.path.startswith("/"):
         return Path(unquote(parts.path))
     if not parts.scheme or parts.scheme in {"file", "local"}:
@@ -149,10 +153,7 @@ def _folder_of(url: str) -> Path | None:
 
 
 def _redacted(url: str) -> str:
-    parts = urlsplit(url)
-    if "@" not in parts.netloc:
-        return url
-    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+    return re.sub(r"//.*@", "//***@", url, flags=re.DOTALL)
 
 
 @contextmanager
