@@ -1,0 +1,85 @@
+"""Fixtures that several rooms share: the catalog's databases, SQLite and PostgreSQL, fresh for each test."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from genplatform.catalog import Catalog, migrate
+from postgres import PostgresServer
+
+DATABASES = ("sqlite", "postgresql")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """The session's PostgreSQL, started at the first use."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: PostgresServer) -> str:
+    """The name of a database with our tables, to copy."""
+    name = postgres.database()
+    migrate.upgrade(postgres.url(name))
+    return name
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with our tables, to copy."""
+    path = tmp_path_factory.mktemp("migrated") / "catalog.db"
+    migrate.upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def empty_postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """A fresh PostgreSQL database with nothing in it."""
+    name = postgres.database()
+    yield postgres.url(name)
+    postgres.drop(name)
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer, migrated_postgres: str) -> Iterator[str]:
+    """A fresh PostgreSQL database with our tables."""
+    name = postgres.database(migrated_postgres)
+    yield postgres.url(name)
+    postgres.drop(name)
+
+
+@pytest.fixture
+def empty_sqlite_url(tmp_path: Path) -> str:
+    """A fresh SQLite database with nothing in it."""
+    return f"sqlite:///{tmp_path / 'catalog.db'}"
+
+
+@pytest.fixture
+def sqlite_url(empty_sqlite_url: str, migrated_sqlite: Path, tmp_path: Path) -> str:
+    """A fresh SQLite database with our tables."""
+    shutil.copy(migrated_sqlite, tmp_path / "catalog.db")
+    return empty_sqlite_url
+
+
+@pytest.fixture(params=DATABASES)
+def empty_database_url(request: pytest.FixtureRequest) -> str:
+    """A database with nothing in it, on each of the two."""
+    return str(request.getfixturevalue("empty_sqlite_url" if request.param == "sqlite" else "empty_postgres_url"))
+
+
+@pytest.fixture(params=DATABASES)
+def catalog_url(request: pytest.FixtureRequest) -> str:
+    """A fresh database with our tables, on each of the two."""
+    return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
+
+
+@pytest.fixture
+def catalog(catalog_url: str) -> Iterator[Catalog]:
+    """The catalog in a fresh database, on each of the two."""
+    made = Catalog(catalog_url)
+    yield made
+    made.close()
