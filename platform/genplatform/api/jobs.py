@@ -1,0 +1,161 @@
+"""Jobs: submit, list, show, cancel, and what a job left behind."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request
+from fastapi import Query as InQuery
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse
+
+from genplatform.api.deps import Page, Query, Ref, Tenant, Wired
+from genplatform.api.shapes import Artifacts, Events, Job, Jobs, LogLines, shape
+from genplatform.domain.job import HIGHEST_PRIORITY
+from genplatform.domain.states import JobState
+from genplatform.errors import BadRequest
+from genplatform.services import cancel as cancelling
+from genplatform.services import jobs, submit
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+JSON = "application/json"
+YAML = "application/yaml"
+# Types that say nothing of a job file; a client that sends one has not chosen.
+_NOT_TEXT = ("multipart/", "image/", "audio/", "video/")
+
+
+class SubmitQuery(Query):
+    """What a submit may change about the documents it sends."""
+
+    set: list[str] = Field(default_factory=list, max_length=100, description="K=V, a field of the job file.")
+    name: str | None = Field(None, max_length=200)
+    queue: str | None = Field(None, max_length=200)
+    priority: int | None = Field(None, ge=0, le=HIGHEST_PRIORITY)
+    dry_run: bool = False
+
+
+class ListQuery(Page):
+    """Which jobs to list, newest first. Without `all` and `state`: those that are not over."""
+
+    state: list[JobState] = Field(default_factory=list, max_length=len(JobState))
+    queue: str | None = Field(None, max_length=200)
+    all: bool = False
+
+
+class EventsQuery(Page):
+    """Which events to list, oldest first."""
+
+    type: list[str] = Field(default_factory=list, max_length=50)
+
+
+class LogsQuery(Query):
+    """Which log lines to list: those after the id `after`, or the last `tail`, or those since a time."""
+
+    run: int | None = Field(None, ge=1)
+    after: int = Field(0, ge=0)
+    tail: int | None = Field(None, ge=0, le=10_000)
+    since: float | None = Field(None, ge=0, allow_inf_nan=False, description="Seconds since the epoch.")
+    limit: int = Field(1000, ge=1, le=10_000)
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=shape(Jobs, 201),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "The job file as it is: one or more documents. GET /api/v1/schema describes it.",
+            "content": {YAML: {"schema": {"type": "string"}}, JSON: {"schema": {}}},
+        }
+    },
+)
+async def submit_jobs(
+    w: Wired,
+    tenant: Tenant,
+    request: Request,
+    query: Annotated[SubmitQuery, InQuery()],
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
+) -> JSONResponse:
+    """Submit a job file. The same key with the same body answers with the same jobs."""
+    body = await request.body()
+    given = {"name": query.name, "queue": query.queue, "priority": query.priority}
+    overrides = {field: str(value) for field, value in given.items() if value is not None}
+    answer = await run_in_threadpool(
+        submit.submit,
+        w,
+        tenant,
+        body,
+        media_type_of(request.headers.get("content-type", "")),
+        idempotency_key,
+        query.set,
+        overrides,
+        query.dry_run,
+    )
+    return JSONResponse(answer, status_code=200 if query.dry_run else 201)
+
+
+@router.get("", responses=shape(Jobs))
+def list_jobs(w: Wired, tenant: Tenant, query: Annotated[ListQuery, InQuery()]) -> JSONResponse:
+    """List jobs."""
+    states = [state.value for state in query.state]
+    return JSONResponse(
+        jobs.ps(w, tenant, states=states, queue=query.queue, all=query.all, limit=query.limit, after=query.after)
+    )
+
+
+@router.get("/{ref}", responses=shape(Job))
+def show_job(w: Wired, tenant: Tenant, ref: Ref) -> JSONResponse:
+    """Show one job."""
+    return JSONResponse(jobs.show(w, tenant, ref))
+
+
+@router.post("/{ref}/cancel", responses=shape(Job))
+def cancel_job(w: Wired, tenant: Tenant, ref: Ref) -> JSONResponse:
+    """Ask a job to stop; what it published stays. A job that is over stays as it is."""
+    return JSONResponse(cancelling.cancel(w, tenant, ref))
+
+
+@router.get("/{ref}/events", responses=shape(Events))
+def list_events(w: Wired, tenant: Tenant, ref: Ref, query: Annotated[EventsQuery, InQuery()]) -> JSONResponse:
+    """List what happened to a job."""
+    return JSONResponse(jobs.events(w, tenant, ref, limit=query.limit, after=query.after, types=query.type))
+
+
+@router.get("/{ref}/logs", responses=shape(LogLines))
+def list_logs(w: Wired, tenant: Tenant, ref: Ref, query: Annotated[LogsQuery, InQuery()]) -> JSONResponse:
+    """List what a job's runs logged."""
+    return JSONResponse(
+        jobs.logs(
+            w,
+            tenant,
+            ref,
+            run=query.run,
+            after=query.after,
+            tail=query.tail,
+            since=query.since,
+            limit=query.limit,
+        )
+    )
+
+
+@router.get("/{ref}/artifacts", responses=shape(Artifacts))
+def list_artifacts(w: Wired, tenant: Tenant, ref: Ref) -> JSONResponse:
+    """List a job's checkpoints, sample sheets, manifests and models."""
+    return JSONResponse(jobs.artifacts(w, tenant, ref))
+
+
+def media_type_of(content_type: str) -> str:
+    """Return `application/json` or `application/yaml` (the default) for a Content-Type header.
+
+    Raises `BadRequest` for a type that cannot be a job file.
+    """
+    media = content_type.partition(";")[0].strip().lower()
+    if media.startswith(_NOT_TEXT):
+        raise BadRequest(
+            f"A job file cannot be read from {media[:100]}.",
+            "Send it as it is: curl --data-binary @job.yaml -H 'Content-Type: application/yaml'.",
+        )
+    return JSON if media == JSON or media.endswith("+json") else YAML

@@ -1,0 +1,249 @@
+"""What every request passes before a router sees it, outermost first.
+
+`Envelope` gives it an id and turns whatever is raised into an answer; `Hosts` refuses names
+this server does not go by; `Door` checks the bearer token, before a byte of the body is
+read, and by the path alone, so that a new router cannot forget it; `Bodies` reads the body
+up to its cap. Plain ASGI: Starlette's own helper would cost a task a request and hide the
+client's disconnect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import logging
+from collections.abc import Collection
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from genplatform.api.problems import render, unexpected
+from genplatform.domain import tokens
+from genplatform.domain.ids import RandBelow, new_id
+from genplatform.domain.job import DEFAULT_TENANT
+from genplatform.errors import BadRequest, GenctlError, TooLarge, Unauthorized
+
+logger = logging.getLogger(__name__)
+
+API_PREFIX = "/api/v1"
+INTERNAL_PREFIX = "/internal/v1"
+OPEN_PATHS = frozenset({"/livez", "/readyz"})
+
+KIB = 1024
+MIB = 1024 * KIB
+BODY_SECONDS = 60.0
+
+# Nothing served here is a page: no sniffing, framing, caching or scripts.
+_SECURITY_HEADERS = (
+    ("x-content-type-options", "nosniff"),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("cache-control", "no-store"),
+    ("referrer-policy", "no-referrer"),
+)
+
+
+class ClientGone(Exception):
+    """The client closed its connection; nobody is left to answer."""
+
+
+class Envelope:
+    """Give each request an id (`x-request-id`, and `state.request_id`) and each error an answer."""
+
+    def __init__(self, app: ASGIApp, randbelow: RandBelow) -> None:
+        self.app = app
+        self._randbelow = randbelow
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = new_id("req", self._randbelow)
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                for name, value in _SECURITY_HEADERS:
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except ClientGone:
+            return
+        except GenctlError as error:
+            if started:
+                raise
+            await render(error, scope["path"])(scope, receive, send_with_headers)
+        except Exception:
+            logger.exception(
+                "request_failed",
+                extra={"request_id": request_id, "method": scope["method"], "path": scope["path"]},
+            )
+            if started:
+                raise
+            await render(unexpected(request_id), scope["path"])(scope, receive, send_with_headers)
+
+
+class Hosts:
+    """Refuse requests for host names this server does not go by.
+
+    A page in a user's browser can make a name of its own resolve to 127.0.0.1 (DNS
+    rebinding); the Host header then still carries that name.
+    """
+
+    def __init__(self, app: ASGIApp, allowed: Collection[str]) -> None:
+        self.app = app
+        self._allowed = frozenset(allowed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http":
+            given = Headers(scope=scope).get("host", "")
+            if _host_name(given) not in self._allowed:
+                raise BadRequest(
+                    f"This server does not go by the host name {given[:100]!r}.",
+                    f"Use one of: {', '.join(sorted(self._allowed))}.",
+                )
+        await self.app(scope, receive, send)
+
+
+class Door:
+    """Check the bearer token: the platform's for /api/v1 and /v1, a run's or pool's for /internal/v1.
+
+    Leaves `state.tenant` or `state.grant` behind. Every path but the health checks is closed.
+    """
+
+    def __init__(self, app: ASGIApp, secret: str) -> None:
+        self.app = app
+        self._secret = secret
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+            token = _bearer(Headers(scope=scope).get("authorization", ""))
+            state = scope.setdefault("state", {})
+            if _under(scope["path"], INTERNAL_PREFIX):
+                state["grant"] = self._grant(token)
+            else:
+                state["tenant"] = self._tenant(token)
+        await self.app(scope, receive, send)
+
+    def _tenant(self, token: str) -> str:
+        """Return whose token this is. One platform token, one tenant; keys of tenants come here."""
+        known = self._secret and hmac.compare_digest(token.encode(), self._secret.encode())
+        if not known:
+            raise Unauthorized(
+                "No valid token came with the request." if token else "The request has no bearer token.",
+                "Send `Authorization: Bearer TOKEN`; the local platform's is in $GENCTL_HOME/token.",
+            )
+        return DEFAULT_TENANT
+
+    def _grant(self, token: str) -> tokens.Grant:
+        grant = tokens.verify(self._secret, token) if token.isascii() else None
+        if grant is None:
+            raise Unauthorized(
+                "No valid run or pool token came with the request.",
+                "The platform gives each run and pool its own token when it starts them.",
+            )
+        return grant
+
+
+class Bodies:
+    """Read the body before the router sees the request, up to the cap of its path.
+
+    A declared length past the cap is refused before anything is read, an undeclared one as
+    soon as it is passed.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float = BODY_SECONDS) -> None:
+        self.app = app
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        cap = body_cap(scope["path"])
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isdecimal() and int(declared) > cap:
+            raise _too_large(cap)
+        try:
+            async with asyncio.timeout(self._seconds):
+                body = await _read(receive, cap)
+        except TimeoutError as error:
+            raise BadRequest(
+                f"The request's body did not arrive within {self._seconds:g} seconds.", "Send it again."
+            ) from error
+        delivered = False
+
+        async def replay() -> Message:
+            nonlocal delivered
+            if delivered:
+                return await receive()
+            delivered = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self.app(scope, replay, send)
+
+
+def body_cap(path: str) -> int:
+    """Return how many bytes a request to `path` may carry."""
+    if path == f"{API_PREFIX}/jobs":
+        return MIB
+    if _under(path, INTERNAL_PREFIX):
+        return 8 * MIB
+    return 256 * KIB
+
+
+def loopback_names(host: str) -> frozenset[str] | None:
+    """Return the names a server bound to `host` goes by; None (any) when that is no loopback address."""
+    bare = host.strip("[]")
+    try:
+        loopback = ipaddress.ip_address(bare).is_loopback
+    except ValueError:
+        loopback = bare == "localhost"
+    return frozenset({"127.0.0.1", "localhost", "::1", bare}) if loopback else None
+
+
+async def _read(receive: Receive, cap: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part = message.get("body", b"")
+        size += len(part)
+        if size > cap:
+            raise _too_large(cap)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _too_large(cap: int) -> TooLarge:
+    shown = f"{cap // MIB} MiB" if cap >= MIB else f"{cap // KIB} KiB"
+    return TooLarge(f"The request's body is larger than {shown}.", "Send less at once.")
+
+
+def _under(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(f"{prefix}/")
+
+
+def _bearer(header: str) -> str:
+    scheme, _, token = header.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _host_name(header: str) -> str:
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    return header.partition(":")[0].lower()

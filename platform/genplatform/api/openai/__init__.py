@@ -1,0 +1,1 @@
+"""The gateway: the OpenAI surface under /v1."""

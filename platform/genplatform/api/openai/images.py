@@ -1,0 +1,133 @@
+"""`POST /v1/images/generations`: the pictures of an endpoint's model, as OpenAI answers."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse
+
+from genplatform.api.deps import Tenant, Wired
+from genplatform.api.openai.asked import ImagesAsked, condition, read_images, seeds_of
+from genplatform.api.openai.errors import model_not_found, refused
+from genplatform.api.openai.replicas import Pictures, Replicas, while_connected
+from genplatform.api.openai.routing import Routing
+from genplatform.errors import GenctlError, NotFound, Unavailable
+from genplatform.services.endpoints import Route
+
+router = APIRouter(prefix="/images")
+
+IMAGE = "image"
+# Ids that JavaScript and jq can carry: a seed that was drawn is meant to be sent again.
+DRAWN_SEEDS = 2**53
+NOT_READY_RETRY_SECONDS = 2
+_PNG_HEAD = 24
+_MOST_SIZES = 10_000
+
+
+class Sizes:
+    """The sizes that model versions were seen to make. A version is immutable, so they never change."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, str] = {}
+
+    def get(self, model: str) -> str | None:
+        """Return the version's size, when it was seen."""
+        return self._of.get(model)
+
+    def see(self, model: str, size: str) -> None:
+        """Remember a version's size."""
+        if len(self._of) >= _MOST_SIZES:
+            self._of.clear()
+        self._of[model] = size
+
+
+class Gateway:
+    """What the image routes share: where endpoints are, how to reach them, and chance."""
+
+    def __init__(self, routing: Routing, replicas: Replicas, randbelow: Callable[[int], int]) -> None:
+        self._routing = routing
+        self._replicas = replicas
+        self._randbelow = randbelow
+        self._sizes = Sizes()
+
+    async def images(self, tenant: str, asked: ImagesAsked) -> dict[str, Any]:
+        """Return the pictures asked for, but for `created`."""
+        route = await run_in_threadpool(self._find, tenant, asked.model)
+        if route.modality != IMAGE:
+            raise refused("model", f"{route.name} makes {route.modality}, not pictures.")
+        cond = condition(asked.prompt, route.cond_schema)
+        self._check_size(asked, route.model)
+        _check_ready(route)
+        seed = self._randbelow(DRAWN_SEEDS) if asked.seed is None else asked.seed
+        seeds = seeds_of(seed, asked.n)
+        made = await self._replicas.generate(route, seeds, cond)
+        _check_version(asked, route, made)
+        self._sizes.see(made.model, png_size(made.images[0]))
+        # Once more: of a version that was never seen before, the size is known only now.
+        self._check_size(asked, made.model)
+        data = [
+            {"b64_json": image, "url": None, "revised_prompt": None, "seed": one}
+            for image, one in zip(made.images, seeds, strict=True)
+        ]
+        return {
+            "data": data,
+            "output_format": "png",
+            "size": self._sizes.get(made.model),
+            "model": made.model,
+            "seed": seed,
+        }
+
+    def _find(self, tenant: str, model: str) -> Route:
+        try:
+            return self._routing.find(tenant, model)
+        except NotFound as error:
+            raise model_not_found(model) from error
+
+    def _check_size(self, asked: ImagesAsked, model: str) -> None:
+        own = self._sizes.get(model)
+        if asked.size is not None and own is not None and asked.size != own:
+            raise refused("size", f"{model} makes pictures of {own}, not {asked.size}.", f'Send "auto" or "{own}".')
+
+
+@router.post("/generations")
+async def generate_images(w: Wired, tenant: Tenant, request: Request) -> JSONResponse:
+    """Make `n` pictures. The same seed with the same model version gives the same pictures."""
+    gateway: Gateway = request.app.state.gateway
+    asked = read_images(await request.body())
+    answer = await while_connected(request, gateway.images(tenant, asked))
+    return JSONResponse({"created": int(w.clock())} | answer)
+
+
+def png_size(image: str) -> str:
+    """Return `WIDTHxHEIGHT` of a base64 PNG; raises `GenctlError` when it is none."""
+    try:
+        head = base64.b64decode(image[: _PNG_HEAD // 3 * 4], validate=True)
+    except ValueError:
+        head = b""
+    if len(head) < _PNG_HEAD or head[:8] != b"\x89PNG\r\n\x1a\n" or head[12:16] != b"IHDR":
+        raise GenctlError("A replica answered with something that is not a PNG.", "The endpoint's log says more.")
+    width, height = struct.unpack(">II", head[16:24])
+    return f"{width}x{height}"
+
+
+def _check_ready(route: Route) -> None:
+    if not route.ready:
+        why = f": {route.reason}" if route.reason else ""
+        raise Unavailable(
+            f"The endpoint {route.name} is {route.state}, not ready{why}.",
+            f"Try again in a moment; `genctl endpoints show {route.name}` says how far it is.",
+            retry_after=NOT_READY_RETRY_SECONDS,
+        )
+
+
+def _check_version(asked: ImagesAsked, route: Route, made: Pictures) -> None:
+    """Refuse another version's pictures to who named a version: replicas are replaced one by one."""
+    if asked.model == route.model and made.model != asked.model:
+        raise Unavailable(
+            f"{route.name} still serves {made.model} and not yet {asked.model}.", "Try again in a moment."
+        )

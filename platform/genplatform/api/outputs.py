@@ -1,0 +1,38 @@
+"""Outputs: what a generate job made, item by item."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from fastapi import Query as InQuery
+from starlette.responses import JSONResponse, Response
+
+from genplatform.api.deps import Page, Ref, Tenant, Wired
+from genplatform.api.shapes import Item, Outputs, shape
+from genplatform.services import outputs
+
+router = APIRouter(prefix="/jobs/{ref}/outputs", tags=["outputs"])
+
+Index = Annotated[int, Path(ge=0, le=2**53)]
+# A manifest is written on a node: what it calls the type is not told to a browser unless it is one of these.
+_INERT_TYPES = frozenset({"image/png", "image/jpeg", "image/webp", "audio/wav", "text/plain"})
+
+
+@router.get("", responses=shape(Outputs))
+def list_outputs(w: Wired, tenant: Tenant, ref: Ref, query: Annotated[Page, InQuery()]) -> JSONResponse:
+    """List items in the order of their index."""
+    return JSONResponse(outputs.ls(w, tenant, ref, limit=query.limit, after=query.after))
+
+
+@router.get("/{index}", responses=shape(Item))
+def show_output(w: Wired, tenant: Tenant, ref: Ref, index: Index) -> JSONResponse:
+    """Show one item."""
+    return JSONResponse(outputs.show(w, tenant, ref, index))
+
+
+@router.get("/{index}/content", responses={200: {"content": {"image/png": {}}, "description": "The bytes."}})
+def output_content(w: Wired, tenant: Tenant, ref: Ref, index: Index) -> Response:
+    """Return the bytes of an item's first file."""
+    content, mime = outputs.content(w, tenant, ref, index)
+    return Response(content, media_type=mime if mime in _INERT_TYPES else "application/octet-stream")

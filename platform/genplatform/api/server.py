@@ -1,0 +1,82 @@
+"""The API's process: uvicorn around the application, ended cleanly by SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from genplatform.api.app import create_app
+from genplatform.api.middleware import loopback_names
+from genplatform.errors import LocalPlatformError
+from genplatform.services.context import Wiring
+
+logger = logging.getLogger(__name__)
+
+# Waiting workers hold a connection each; past this, uvicorn answers 503 by itself.
+MOST_CONNECTIONS = 4096
+BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 15
+GRACE_SECONDS = 10
+
+
+def serve(w: Wiring, host: str, port: int) -> None:
+    """Serve the API on `host`:`port` until SIGTERM or SIGINT, then end what is under way and return.
+
+    Bound to loopback, it answers only to the names of loopback. Raises `LocalPlatformError`
+    when the address cannot be bound.
+    """
+    app = create_app(w, hosts=loopback_names(host))
+    with _bind(host, port) as listener:
+        logger.info("api_started", extra={"host": host, "port": listener.getsockname()[1]})
+        _Server(app).run(sockets=[listener])
+    logger.info("api_stopped")
+
+
+class _Server(uvicorn.Server):
+    """A server that tells the long polls of its end, and exits with 0 when it is asked to stop."""
+
+    def __init__(self, app: FastAPI) -> None:
+        config = uvicorn.Config(
+            app,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            lifespan="on",
+            backlog=BACKLOG,
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        super().__init__(config)
+        self._closing = app.state.closing
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop; a second signal stops at once.
+
+        Not uvicorn's own, which sends itself the signal again at the end and so dies of it.
+        """
+        self._closing.set()
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    bare = host.strip("[]")
+    family = socket.AF_INET6 if ":" in bare else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((bare, port))
+    except OSError as error:
+        listener.close()
+        raise LocalPlatformError(
+            f"The API cannot listen on {host} port {port}: {error.strerror or error}.",
+            "Stop what uses that port, or choose another.",
+        ) from error
+    return listener
