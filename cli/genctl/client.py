@@ -30,6 +30,8 @@ PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 1.0
 LONGEST_JOB_FILE = 1 << 20
 API = "/api/v1"
+JSON = "application/json"
+YAML = "application/yaml"
 
 Json = dict[str, Any]
 Spec = Mapping[str, Any] | Sequence[Mapping[str, Any]] | Path | str | bytes
@@ -80,19 +82,21 @@ class Client:
         priority: int | None = None,
         key: str | None = None,
         dry_run: bool = False,
+        media_type: str | None = None,
     ) -> list[Json]:
         """Submit a job file and return its jobs.
 
         `spec` is one document or several as dicts, the file's text, or a Path to it. `sets`
         are `key=value` overrides. Submitting again with the same `key` is the same jobs;
-        without one each call makes its own and keeps it across its retries.
+        without one each call makes its own and keeps it across its retries. `media_type` says
+        what the text is, where it is not YAML.
         """
-        body, media_type = _body(spec)
+        body, natural_type = _body(spec)
         answer = self._http.json(
             "POST",
             f"{API}/jobs",
             content=body,
-            headers={"Content-Type": media_type, "Idempotency-Key": key or uuid.uuid4().hex},
+            headers={"Content-Type": media_type or natural_type, "Idempotency-Key": key or uuid.uuid4().hex},
             params={
                 "set": list(sets) or None,
                 "name": name,
@@ -226,9 +230,14 @@ class Client:
 
     # Endpoints
 
-    def create_endpoint(self, name: str, model: str, *, min_replicas: int = 1, max_replicas: int = 1) -> Json:
+    def create_endpoint(self, name: str, model: str, *, min_replicas: int = 1, max_replicas: int | None = None) -> Json:
         """Wish that a model version be served under `name`; another version there is replaced."""
-        wish = {"name": name, "model": model, "min_replicas": min_replicas, "max_replicas": max_replicas}
+        wish = {
+            "name": name,
+            "model": model,
+            "min_replicas": min_replicas,
+            "max_replicas": max_replicas or min_replicas,
+        }
         return self._http.json("POST", f"{API}/endpoints", json=wish)
 
     def endpoints(self) -> list[Json]:
@@ -307,15 +316,14 @@ def check_length(data: bytes, source: str, size: int = 0) -> bytes:
 def _body(spec: Spec) -> tuple[bytes, str]:
     match spec:
         case Path():
-            media = "application/json" if spec.suffix == ".json" else "application/yaml"
-            return read_job_file(spec), media
+            return read_job_file(spec), JSON if spec.suffix == ".json" else YAML
         case str() | bytes():
             data = spec.encode() if isinstance(spec, str) else spec
-            return check_length(data, "given"), "application/yaml"
+            return check_length(data, "given"), YAML
         case Mapping():
-            return check_length(_dumps(spec), "given"), "application/json"
+            return check_length(_dumps(spec), "given"), JSON
     # Several documents travel as a YAML stream, of which each JSON document is one.
-    return check_length(b"\n---\n".join(_dumps(document) for document in spec), "given"), "application/yaml"
+    return check_length(b"\n---\n".join(_dumps(document) for document in spec), "given"), YAML
 
 
 def _dumps(document: Mapping[str, Any]) -> bytes:

@@ -25,6 +25,7 @@ SECTIONS = {
         "show": (f"{_HERE}.jobs", "show", "Show one job."),
         "logs": (f"{_HERE}.logs", "logs", "Show what a job printed."),
         "events": (f"{_HERE}.jobs", "events", "Show what happened to a job."),
+        "watch": (f"{_HERE}.submit", "watch", "Follow jobs until they are over."),
         "wait": (f"{_HERE}.jobs", "wait", "Wait until jobs are over."),
         "cancel": (f"{_HERE}.jobs", "cancel", "Cancel jobs."),
     },

@@ -1,0 +1,86 @@
+"""logs: what a job printed."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from genctl import session
+
+if TYPE_CHECKING:
+    from genctl.client import Client
+
+POLL_SECONDS = 1.0
+
+
+@click.command(short_help="Show what a job printed.")
+@click.argument("job", shell_complete=session.complete_job)
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job is over; Ctrl-C detaches.")
+@click.option("--tail", type=click.IntRange(0, 10_000), help="Only the last lines, this many.")
+@click.option("--since", metavar="T", help="Only from then on: 90s, 10m, 2h, 1d ago, or an RFC 3339 time.")
+@click.option("--run", type=click.IntRange(min=1), help="Only of this run.")
+@session.json_option
+def logs(*, job: str, follow: bool, tail: int | None, since: str | None, run: int | None, as_json: bool) -> None:
+    """Show what JOB printed, oldest first."""
+    from genctl import output, text
+    from genctl.client import is_over
+
+    if follow and as_json:
+        raise click.UsageError("--follow prints lines as they come; it cannot be had with --json.")
+    from_then = None
+    if since is not None and (from_then := text.parse_since(since, time.time())) is None:
+        raise click.BadParameter(f"{since!r} is neither a span such as 10m nor an RFC 3339 time.", param_hint="--since")
+    with session.client() as client:
+        found = client.job(job)
+        reader = _Reader(client, found["id"], run, None if from_then is None else max(0.0, from_then))
+        if as_json:
+            lines = reader.rest(tail)
+            output.emit_json({"lines": lines, "next": reader.after})
+            return
+        try:
+            _print(reader.rest(tail))
+            while follow and not is_over(found):
+                time.sleep(POLL_SECONDS)
+                # The job first: once it is over, one more reading has its last lines.
+                found = client.job(found["id"])
+                _print(reader.rest())
+        except KeyboardInterrupt:
+            if not follow:
+                raise
+            output.note(f"\nDetached; the job goes on. Come back with `genctl logs -f {text.clean(found['id'])}`.")
+
+
+class _Reader:
+    """Reads a job's log lines page by page, each once."""
+
+    def __init__(self, client: Client, job: str, run: int | None, since: float | None) -> None:
+        self._client = client
+        self._job = job
+        self._run = run
+        self._since = since
+        self.after = 0
+
+    def rest(self, tail: int | None = None) -> list[dict[str, Any]]:
+        """Return the lines not read before; of those, the last `tail`."""
+        lines: list[dict[str, Any]] = []
+        while page := self._page(tail):
+            lines += page
+            if tail is not None:
+                break
+        return lines
+
+    def _page(self, tail: int | None) -> list[dict[str, Any]]:
+        answer = self._client.logs(self._job, run=self._run, since=self._since, after=self.after or None, tail=tail)
+        lines: list[dict[str, Any]] = answer.get("lines") or []
+        self.after = answer.get("next") or self.after
+        return lines
+
+
+def _print(lines: list[dict[str, Any]]) -> None:
+    from genctl.output import say
+    from genctl.text import clean_line
+
+    for line in lines:
+        say(clean_line(str(line.get("text") or "")))

@@ -1,0 +1,97 @@
+"""models ls, show: the published model versions."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from genctl import session
+
+
+@click.group(short_help="Published model versions.")
+def models() -> None:
+    """Published model versions."""
+
+
+@models.command("ls")
+@session.json_option
+def list_(as_json: bool) -> None:
+    """List the model versions."""
+    from genctl import output, text
+
+    with session.client() as client:
+        found = client.models()
+    if as_json:
+        output.emit_json({"models": found})
+        return
+    now = time.time()
+    columns = [
+        output.Column("MODEL"),
+        output.Column("RECIPE", keep=6),
+        output.Column("MODALITY", keep=4),
+        output.Column("JOB", keep=7),
+        output.Column("DIGEST", keep=3),
+        output.Column("METRICS", keep=2, flexible=True),
+        output.Column("CREATED", keep=5),
+    ]
+    rows = [
+        (
+            _ref(m),
+            m.get("recipe"),
+            m.get("modality"),
+            m.get("job_id"),
+            str(m.get("digest") or "-")[:12],
+            _metrics(m),
+            text.ago(m.get("created_at"), now),
+        )
+        for m in found
+    ]
+    output.table(columns, rows)
+
+
+@models.command()
+@click.argument("model", shell_complete=session.complete_model)
+@session.json_option
+def show(model: str, as_json: bool) -> None:
+    """Show a model version: NAME@3, NAME@latest, or NAME for the newest."""
+    from genctl import output, text
+
+    with session.client() as client:
+        found = client.model(model)
+    if as_json:
+        output.emit_json(found)
+        return
+    output.pairs(
+        [
+            ("model", _ref(found)),
+            ("aliases", ", ".join(str(a) for a in found.get("aliases") or [])),
+            ("recipe", found.get("recipe")),
+            ("modality", found.get("modality")),
+            ("tile", found.get("tile")),
+            ("job", found.get("job_id")),
+            ("parent", found.get("parent")),
+            ("digest", found.get("digest")),
+            ("data digest", found.get("data_digest")),
+            ("metrics", _metrics(found)),
+            ("created", text.ago(found.get("created_at"), time.time())),
+        ]
+    )
+    output.next_steps(
+        [
+            ("serve it", f"genctl endpoints create {text.clean(found.get('name'))} --model {text.clean(_ref(found))}"),
+            ("its card", f"genctl models show {text.clean(_ref(found))} --json"),
+        ]
+    )
+
+
+def _ref(model: dict[str, Any]) -> str:
+    return f"{model.get('name')}@{model.get('version')}"
+
+
+def _metrics(model: dict[str, Any]) -> str:
+    from genctl import text
+
+    found = model.get("metrics")
+    return " ".join(f"{k}={text.number(v)}" for k, v in found.items()) if isinstance(found, dict) else ""
