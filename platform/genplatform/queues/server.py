@@ -82,6 +82,8 @@ class Server:
                 f"The Redis URL {self.shown!r} cannot be used: {reason}.",
                 "Set GENCTL_REDIS_URL to redis://host:port/db, rediss://host:port/db or unix:///path/of/the.sock.",
             ) from error
+        # Answers as the protocol has them: the library's own shapes change with its versions.
+        self._client.response_callbacks.clear()
         self._scripts = {name: self._client.register_script(act.source) for name, act in acts().items()}
 
     def call(self, *words: str | bytes | float) -> Any:
