@@ -2,6 +2,10 @@
 
 The platform names worker classes by string (`module:attribute`), because it imports no
 worker code. Actors are handles and never records: the truth is in the catalog.
+
+A worker class is built with its order and has `start()` (returns at once; called again by a
+dispatcher that cannot know whether its predecessor did, so it must not start twice),
+`ping()`, `stop(reason)` and `join()` (blocks until the work is over). Names are used once.
 """
 
 from __future__ import annotations
@@ -27,14 +31,34 @@ class Liveness(StrEnum):
     UNKNOWN = "unknown"  # the engine itself could not be asked
 
 
+class Death(str):
+    """The name of an actor that ended, and in `message` what is known of why."""
+
+    message: str
+
+    def __new__(cls, name: str, message: str = "") -> Death:
+        """Return the name with its message."""
+        death = super().__new__(cls, name)
+        death.message = message
+        return death
+
+
 class Engine(Protocol):
-    """Hosts detached, named actors. Raises `genplatform.errors.Unavailable` when it cannot be reached."""
+    """Hosts detached, named actors.
+
+    Every method returns within seconds, and raises `genplatform.errors.Unavailable` when the
+    engine cannot be reached; only `liveness` says `UNKNOWN` instead.
+    """
 
     def capacity(self) -> Capacity:
-        """Return what the cluster has and what is free."""
+        """Return what the cluster has and what is free; what is promised to actors still starting is not free."""
 
     def start(self, name: str, actor: str, order: Mapping[str, Any], *, cpus: float, gpus: float) -> None:
-        """Start the actor `name` of class `actor` with `order`; one that exists already is kept as it is."""
+        """Start the actor `name` of class `actor` with `order`; one that exists already is kept as it is.
+
+        Does not wait: an actor that cannot be made is told by `deaths`, one that does not fit
+        now waits inside the engine until it does.
+        """
 
     def stop(self, name: str, reason: str) -> None:
         """Ask an actor to stop cooperatively; returns at once, and is quiet when it does not exist."""
@@ -48,11 +72,15 @@ class Engine(Protocol):
     def actors(self) -> list[str]:
         """Return the names of all actors of this platform that exist."""
 
-    def deaths(self) -> list[str]:
-        """Return the actors that ended since the last call, started or adopted by this process. Never waits."""
+    def deaths(self) -> Sequence[Death]:
+        """Return the actors that ended since the last call, started or adopted by this process.
+
+        Each is told once, however it ended: its work over, an error, a kill, its node lost.
+        What it held is given back. Never waits for an actor.
+        """
 
     def adopt(self, names: Sequence[str]) -> None:
-        """Watch actors that another process started."""
+        """Watch actors that another process started; one that does not exist is told as a death."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +99,11 @@ class Served:
     """One endpoint as it is served."""
 
     name: str
-    state: str  # starting | running | failed
-    ready: int
+    state: str  # starting | running | failed | stopping
+    ready: int  # replicas that answer; of an older generation too, while a newer one starts
     url: str
     message: str
-    generation: int
+    generation: int  # of the order applied last; 0 when that is not known
 
 
 class Serving(Protocol):

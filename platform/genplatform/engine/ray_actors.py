@@ -1,0 +1,192 @@
+"""Actors on Ray, as the host process sees them: start, find, watch, end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayTaskError
+from ray.util import list_named_actors
+
+from genplatform.engine.loading import load
+from genplatform.engine.ray_messages import told
+from genplatform.engine.seam import Liveness
+
+MAX_CONCURRENCY = 8
+# `join` blocks, and a dispatcher that died leaves its call behind: in a group of its own it
+# can never take the threads that `ping` and `stop` need. A queued `join` returns with the first.
+WATCH_GROUP = "watch"
+# What has arrived is read at once; this only bounds a read from a cluster that goes away.
+READ_SECONDS = 5.0
+
+
+@dataclass
+class _Watched:
+    """An actor whose end this process waits for; `started` only for one that it made and that is not placed yet."""
+
+    handle: Any
+    joined: Any
+    cpus: float = 0.0
+    gpus: float = 0.0
+    started: Any = None
+
+
+class RayActors:
+    """The methods of the host about actors. Arguments and results are JSON."""
+
+    def __init__(self) -> None:
+        self._watched: dict[str, _Watched] = {}
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """Return what the link may call."""
+        return {
+            "capacity": self.capacity,
+            "start": self.start,
+            "stop": self.stop,
+            "kill": self.kill,
+            "liveness": self.liveness,
+            "actors": self.actors,
+            "deaths": self.deaths,
+        }
+
+    def capacity(self) -> list[float]:
+        """Return CPUs and GPUs: of the cluster, then free ones less what actors not yet placed will take."""
+        whole, free = ray.cluster_resources(), ray.available_resources()
+        waiting = self._unplaced()
+        return [
+            float(whole.get("CPU", 0.0)),
+            float(whole.get("GPU", 0.0)),
+            max(0.0, float(free.get("CPU", 0.0)) - sum(one.cpus for one in waiting)),
+            max(0.0, float(free.get("GPU", 0.0)) - sum(one.gpus for one in waiting)),
+        ]
+
+    def _unplaced(self) -> list[_Watched]:
+        starting = [one for one in list(self._watched.values()) if one.started is not None]
+        if starting:
+            refs = [one.started for one in starting]
+            placed, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
+            for one in starting:
+                if one.started in placed:
+                    one.started = None
+        return [one for one in starting if one.started is not None]
+
+    def start(self, name: str, actor: str, order: Mapping[str, Any], cpus: float, gpus: float) -> None:
+        """Make the actor (or find it) and tell it to start; raises LoadError when there is no such class."""
+        remote = ray.remote(concurrency_groups={WATCH_GROUP: 1})(load(actor))
+        handle = remote.options(
+            name=name,
+            lifetime="detached",
+            get_if_exists=True,
+            max_concurrency=MAX_CONCURRENCY,
+            max_restarts=0,
+            num_cpus=cpus,
+            num_gpus=gpus,
+        ).remote(dict(order))
+        started = handle.start.remote()
+        self._watched[name] = _Watched(handle, _join(handle), cpus, gpus, started)
+
+    def stop(self, name: str, reason: str) -> None:
+        """Ask the actor to stop, if there is one; the answer is not waited for."""
+        handle = self._find([name]).get(name)
+        if handle is not None:
+            handle.stop.remote(reason)
+
+    def kill(self, name: str) -> None:
+        """End the actor's process, if there is one."""
+        handle = self._find([name]).get(name)
+        if handle is not None:
+            ray.kill(handle, no_restart=True)
+
+    def liveness(self, names: Sequence[str], seconds: float) -> dict[str, str]:
+        """Ping all actors at once and say what each did within `seconds`."""
+        handles = self._find(names)
+        pings = {handle.ping.remote(): name for name, handle in handles.items()}
+        answered: list[Any] = []
+        if pings:
+            answered, _ = ray.wait(list(pings), num_returns=len(pings), timeout=seconds)
+        found = {name: Liveness.SILENT if name in handles else Liveness.GONE for name in names}
+        found.update({pings[ref]: _answer(ref) for ref in answered})
+        return {name: state.value for name, state in found.items()}
+
+    def actors(self) -> list[str]:
+        """Return the names of all actors of the namespace that exist, the waiting ones too."""
+        return sorted(list_named_actors())
+
+    def deaths(self, names: Sequence[str]) -> list[list[str]]:
+        """Return `[name, message]` for those of `names` that ended; watches those it did not know yet."""
+        ended = [[name, "It does not exist."] for name in self._watch(names)]
+        joined = {one.joined: name for name, one in list(self._watched.items())}
+        over, _ = ray.wait(list(joined), num_returns=len(joined), timeout=0) if joined else ([], [])
+        for ref in over:
+            name = joined[ref]
+            handle = self._watched[name].handle
+            message = _ending(ref)
+            if message is None:
+                self._watched[name].joined = _join(handle)
+                continue
+            # One whose work is over still holds its process and its resources.
+            ray.kill(handle, no_restart=True)
+            del self._watched[name]
+            ended.append([name, message])
+        return ended
+
+    def _watch(self, names: Sequence[str]) -> list[str]:
+        """Watch exactly `names`; return those that do not exist."""
+        for forgotten in set(self._watched) - set(names):
+            # One that is just being started may not be in the caller's list yet.
+            if self._watched[forgotten].started is None:
+                del self._watched[forgotten]
+        unknown = [name for name in names if name not in self._watched]
+        if not unknown:
+            return []
+        found = self._find(unknown)
+        for name, handle in found.items():
+            self._watched[name] = _Watched(handle, _join(handle))
+        return [name for name in unknown if name not in found]
+
+    def _find(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return handles of those of `names` that exist.
+
+        Existence is told by one list of all names: `get_actor` raises the same ValueError for
+        an actor that is gone as for a cluster that cannot say.
+        """
+        existing = set(list_named_actors()) if names else set()
+        handles = {}
+        for name in existing.intersection(names):
+            known = self._watched.get(name)
+            try:
+                handles[name] = known.handle if known is not None else ray.get_actor(name)
+            except ValueError:
+                # It ended between the list and the look, if the cluster still answers.
+                if name in list_named_actors():
+                    raise
+        return handles
+
+
+def _join(handle: Any) -> Any:
+    return handle.join.options(concurrency_group=WATCH_GROUP).remote()
+
+
+def _answer(ref: Any) -> Liveness:
+    try:
+        ray.get(ref, timeout=READ_SECONDS)
+    except (ActorUnavailableError, GetTimeoutError):
+        return Liveness.SILENT
+    except RayActorError:
+        return Liveness.GONE
+    except RayTaskError:
+        return Liveness.ALIVE  # it answered, if badly
+    return Liveness.ALIVE
+
+
+def _ending(ref: Any) -> str | None:
+    """Return why an actor whose `join` came back is over; None when it is not."""
+    try:
+        outcome = ray.get(ref, timeout=READ_SECONDS)
+    except (ActorUnavailableError, GetTimeoutError):
+        return None
+    except (RayActorError, RayTaskError) as error:
+        return told(str(error))
+    return told(f"It ended: {outcome}.")

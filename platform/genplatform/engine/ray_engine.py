@@ -1,0 +1,87 @@
+"""The Ray engine: detached named actors on a Ray cluster, spoken to through `ray_link`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from genplatform.domain.job import Capacity
+from genplatform.engine.ray_link import RayLink, Refused, shared_link
+from genplatform.engine.seam import Death, Liveness
+from genplatform.errors import Unavailable
+
+NAMESPACE = "genctl"
+CALL_SECONDS = 10.0
+
+
+class RayEngine:
+    """Engine on the Ray at `address`. Needs RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH in this process's environment.
+
+    The set of watched actors is kept here and not in the host process, so that a lost
+    connection loses no death: the next host watches the same actors, and reports those
+    that are gone.
+    """
+
+    def __init__(self, address: str, namespace: str = NAMESPACE, link: RayLink | None = None) -> None:
+        self._link = link or shared_link(address, namespace)
+        self._lock = threading.Lock()
+        self._watched: set[str] = set()
+        self._stillborn: list[Death] = []
+
+    def capacity(self) -> Capacity:
+        """Return what the cluster has and what is free."""
+        cpus, gpus, free_cpus, free_gpus = self._link.call("capacity", CALL_SECONDS)
+        return Capacity(cpus=cpus, gpus=gpus, free_cpus=free_cpus, free_gpus=free_gpus)
+
+    def start(self, name: str, actor: str, order: Mapping[str, Any], *, cpus: float, gpus: float) -> None:
+        """Start or find the actor; a class that cannot be loaded is told by `deaths`."""
+        try:
+            self._link.call("start", CALL_SECONDS, name=name, actor=actor, order=dict(order), cpus=cpus, gpus=gpus)
+        except Refused as error:
+            with self._lock:
+                self._stillborn.append(Death(name, str(error)))
+        else:
+            self.adopt([name])
+
+    def stop(self, name: str, reason: str) -> None:
+        """Ask the actor to stop."""
+        self._link.call("stop", CALL_SECONDS, name=name, reason=reason)
+
+    def kill(self, name: str) -> None:
+        """End the actor now."""
+        self._link.call("kill", CALL_SECONDS, name=name)
+
+    def liveness(self, names: Sequence[str], seconds: float) -> dict[str, Liveness]:
+        """Ask for signs of life; all are UNKNOWN when Ray cannot be asked."""
+        if not names:
+            return {}
+        try:
+            found = self._link.call("liveness", seconds + CALL_SECONDS, names=list(names), seconds=seconds)
+        except Unavailable:
+            return dict.fromkeys(names, Liveness.UNKNOWN)
+        return {name: Liveness(state) for name, state in found.items()}
+
+    def actors(self) -> list[str]:
+        """Return the names of all actors in the namespace."""
+        names: list[str] = self._link.call("actors", CALL_SECONDS)
+        return names
+
+    def deaths(self) -> list[Death]:
+        """Return the watched actors that ended since the last call."""
+        with self._lock:
+            watched = sorted(self._watched)
+        over = self._link.call("deaths", CALL_SECONDS, names=watched) if watched else []
+        with self._lock:
+            ended, self._stillborn = self._stillborn, []
+            self._watched.difference_update(name for name, _ in over)
+        return [*ended, *(Death(name, message) for name, message in over)]
+
+    def adopt(self, names: Sequence[str]) -> None:
+        """Watch these too, from the next `deaths` on."""
+        with self._lock:
+            self._watched.update(names)
+
+    def close(self) -> None:
+        """Let go of the cluster; the actors live on."""
+        self._link.close()
