@@ -1,0 +1,188 @@
+"""What every kind of job says: its name, queue, priority, needs, seed, machine and retries.
+
+Each field's description is the one in the JSON Schema. What product.md names and nobody has
+built yet is refused with a sentence that says so, and never accepted and ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, field_validator
+from pydantic_core import PydanticCustomError
+
+from genplatform.domain.job import DEFAULT_PRIORITY, DEFAULT_QUEUE, HIGHEST_PRIORITY
+from genplatform.domain.names import NAME_PATTERN, NAME_RULE, is_name
+from genplatform.domain.retry import Cause, RetryPolicy
+from genplatform.spec.recipes import RecipeBook
+from genplatform.spec.words import Found, shown, suggestion
+
+HIGHEST_SEED = 2**63 - 1
+MOST_STEPS = 1_000_000_000
+MOST_WORKERS = 1000
+MOST_LABELS = 64
+MOST_NEEDS = 100
+LONGEST_LABEL = 200
+
+REFUSED = "refused"
+NOT_YET = "not supported yet"
+
+
+def refuse(message: str, hint: str = "") -> PydanticCustomError:
+    """Return the error by which a validator here says what is wrong, and what to do."""
+    return PydanticCustomError(REFUSED, "{message}", {"message": message, "hint": hint})
+
+
+def _checked_name(text: str) -> str:
+    if is_name(text):
+        return text
+    message = "is empty" if not text else f"{shown(text)} is not a name"
+    raise refuse(message, f"A name has {NAME_RULE}.")
+
+
+Name = Annotated[str, AfterValidator(_checked_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]
+
+
+def one_of(what: str, now: tuple[str, ...], later: tuple[str, ...] = ()) -> Any:
+    """Return the type of a text that is one of `now`; the words in `later` are promised and not built."""
+
+    def check(text: str) -> str:
+        if text in now:
+            return text
+        hint = suggestion(text, now, "Possible")
+        if text in later:
+            raise refuse(f"{NOT_YET}: {what} {shown(text)}", f"Possible now: {', '.join(now)}.")
+        raise refuse(f"there is no {what} {shown(text)}", hint)
+
+    return Annotated[str, AfterValidator(check), WithJsonSchema({"type": "string", "enum": list(now)})]
+
+
+class SpecPart(BaseModel):
+    """A mapping in a job file: fixed fields, each of exactly its type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    # Fields that are promised and not built yet, with what to do instead.
+    not_yet: ClassVar[Mapping[str, str]] = {}
+
+
+_RANGE = re.compile(r"([1-9][0-9]{0,3})\.\.([1-9][0-9]{0,3})\Z")
+
+
+def worker_range(workers: int | str) -> tuple[int, int]:
+    """Return the fewest and the most workers that `4` or `1..8` stand for."""
+    if isinstance(workers, int):
+        return workers, workers
+    found = _RANGE.match(workers)
+    if found is None:
+        raise ValueError(f"{workers!r} is no range of workers")
+    return int(found.group(1)), int(found.group(2))
+
+
+def _checked_workers(value: Any) -> int | str:
+    hint = "Write a whole number such as 4, or a range such as 1..8."
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise refuse(f"is {shown(value)}, and not a number of workers", hint)
+    try:
+        fewest, most = worker_range(value)
+    except ValueError:
+        raise refuse(f"is {shown(value)}, and not a number of workers", hint) from None
+    if not 1 <= fewest <= most <= MOST_WORKERS:
+        raise refuse(f"is {shown(value)}; between 1 and {MOST_WORKERS} workers are possible, fewest first", hint)
+    return value
+
+
+def _checked_gpus(value: float) -> float:
+    if value > 1 and value != int(value):
+        raise refuse(f"is {shown(value)}: a share of a GPU is below 1, more than one are whole", "Write 0.5, 1 or 2.")
+    return value
+
+
+Workers = Annotated[
+    int | str,
+    PlainValidator(_checked_workers),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": MOST_WORKERS},
+                {"type": "string", "pattern": "^[1-9][0-9]{0,3}\\.\\.[1-9][0-9]{0,3}$"},
+            ]
+        }
+    ),
+]
+
+
+class Resources(SpecPart):
+    """How many workers a job gets, and what each of them has."""
+
+    workers: Workers = Field(default=1, description="How many workers: a number, or a range such as 1..8.")
+    gpus_per_worker: Annotated[float, AfterValidator(_checked_gpus)] = Field(
+        default=0, ge=0, le=64, description="GPUs of each worker; a share such as 0.5 is possible. 0 runs on the CPU."
+    )
+    cpus_per_worker: float = Field(default=1, gt=0, le=1024, description="CPU cores of each worker.")
+
+
+# The causes a job may choose to be tried again for; the others have rules of their own.
+RETRY_CAUSES = tuple(cause.value for cause in (Cause.NODE_LOST, Cause.PREEMPTED, Cause.OUT_OF_MEMORY, Cause.USER_ERROR))
+_POLICY = RetryPolicy()
+
+
+class Retry(SpecPart):
+    """When a job whose run ended badly is tried again."""
+
+    max: int = Field(
+        default=_POLICY.max, ge=0, le=100, description="How many further tries a job gets for each cause in `on`."
+    )
+    on: list[one_of("cause", RETRY_CAUSES)] = Field(  # type: ignore[valid-type]
+        default_factory=lambda: [cause for cause in RETRY_CAUSES if cause in _POLICY.on],
+        max_length=len(RETRY_CAUSES),
+        description="The causes after which a job is tried again.",
+    )
+
+
+class JobSpec(SpecPart):
+    """What every kind of job says."""
+
+    kind: str = Field(description="What to do.")
+    name: Name = Field(default="", description="The job's name. Left out: made of the model's or the recipe's.")
+    queue: Name = Field(default=DEFAULT_QUEUE, description="The queue the job waits in.")
+    priority: int = Field(
+        default=DEFAULT_PRIORITY,
+        ge=0,
+        le=HIGHEST_PRIORITY,
+        description="From 0 to 1000; higher goes first in its queue.",
+    )
+    labels: dict[Name, Annotated[str, Field(max_length=LONGEST_LABEL)]] = Field(
+        default_factory=dict, max_length=MOST_LABELS, description="Words of your own, to find the job by."
+    )
+    needs: list[Name] = Field(
+        default_factory=list,
+        max_length=MOST_NEEDS,
+        description="Names or ids of jobs that must succeed first; an earlier document of the same file counts.",
+    )
+    seed: int = Field(default=0, ge=0, le=HIGHEST_SEED, description="Same seed, same result. From 0 to 2^63 - 1.")
+    resources: Resources = Field(default_factory=Resources, description="The machine of the job.")
+    retry: Retry = Field(default_factory=Retry, description="When a job whose run ended badly is tried again.")
+
+    @field_validator("needs")
+    @classmethod
+    def _each_once(cls, needs: list[str]) -> list[str]:
+        for name in needs:
+            if needs.count(name) > 1:
+                raise refuse(f"{shown(name)} is named twice", "Name each job once.")
+        return needs
+
+    @classmethod
+    def further_problems(cls, data: Mapping[str, Any], recipes: RecipeBook) -> Iterable[Found]:
+        """Return what the fields alone cannot tell of a document, whatever else is wrong with it."""
+        return ()
+
+    def default_name(self) -> str:
+        """Return the name of a job that was given none."""
+        raise NotImplementedError
+
+    def completed(self, name: str) -> JobSpec:
+        """Return the spec with `name`, and with every default that depends on it filled in."""
+        return self.model_copy(update={"name": name})

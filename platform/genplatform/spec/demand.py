@@ -1,0 +1,32 @@
+"""What a spec means in the words of the domain."""
+
+from __future__ import annotations
+
+from genplatform.domain.job import Demand
+from genplatform.domain.names import ModelRef, parse_model_ref
+from genplatform.domain.retry import Cause, RetryPolicy
+from genplatform.spec.common import JobSpec, Resources, worker_range
+from genplatform.spec.generate import GenerateSpec
+from genplatform.spec.train import TrainSpec
+
+
+def demand(spec: JobSpec) -> Demand:
+    """Return what the job asks of the machine."""
+    resources: Resources = spec.resources
+    fewest, most = worker_range(resources.workers)
+    return Demand(fewest, most, cpus=float(resources.cpus_per_worker), gpus=float(resources.gpus_per_worker))
+
+
+def retry_policy(spec: JobSpec) -> RetryPolicy:
+    """Return when a run of the job that ended badly is followed by another."""
+    return RetryPolicy(max=spec.retry.max, on=frozenset(Cause(cause) for cause in spec.retry.on))
+
+
+def published_name(spec: JobSpec) -> str | None:
+    """Return the model name that the job's result becomes a version of; None for a job that publishes no model."""
+    return (spec.publish or spec.name) if isinstance(spec, TrainSpec) else None
+
+
+def model_ref(spec: JobSpec) -> ModelRef | None:
+    """Return the model that the job generates with; None for a job that uses none."""
+    return parse_model_ref(spec.model) if isinstance(spec, GenerateSpec) else None

@@ -1,0 +1,16 @@
+"""The registry of job kinds: a new kind is its document, and one line here."""
+
+from __future__ import annotations
+
+from genplatform.domain.job import JobKind
+from genplatform.spec.common import JobSpec
+from genplatform.spec.generate import GenerateSpec
+from genplatform.spec.train import TrainSpec
+
+KINDS: dict[str, type[JobSpec]] = {
+    JobKind.TRAIN.value: TrainSpec,
+    JobKind.GENERATE.value: GenerateSpec,
+}
+
+# Promised, and refused with a word that says so until they stand above.
+KINDS_NOT_YET = ("evaluate", "command")

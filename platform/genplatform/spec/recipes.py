@@ -1,0 +1,155 @@
+"""What the platform knows of recipes without running them: their names, summaries and schemas.
+
+Recipes import torch, and this floor imports neither torch nor the workers: each package of
+recipes brings a description of itself as data (`builtin.json`), which is read from where
+Python would find the package.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema.exceptions import ValidationError  # type: ignore[import-untyped]
+
+from genplatform.errors import NotFound, SpecProblem, Unavailable
+from genplatform.spec.words import FieldPath, Found, dotted, nearest, shown, suggestion
+
+_DESCRIPTIONS = ("recipes", "builtin.json")
+_MOST_PROBLEMS = 50
+
+_TYPES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "nothing",
+}
+
+
+_BOUNDS = {
+    "minimum": "at least",
+    "maximum": "at most",
+    "exclusiveMinimum": "more than",
+    "exclusiveMaximum": "less than",
+    "minItems": "a list of at least",
+    "maxItems": "a list of at most",
+    "minLength": "a text of at least",
+    "maxLength": "a text of at most",
+    "const": "exactly",
+    "multipleOf": "a multiple of",
+}
+
+
+class RecipeBook:
+    """The recipes that may be named in a job file.
+
+    A descriptor is `{name, modality, summary, trainable, config, cond, formats, tile}`, where
+    `config` is the JSON Schema of the recipe's parameters and `cond` that of one item's
+    condition, or None.
+    """
+
+    def __init__(self, descriptors: Iterable[Mapping[str, Any]]) -> None:
+        self._by_name = {str(d["name"]): dict(d) for d in sorted(descriptors, key=lambda d: str(d["name"]))}
+        self._validators = {name: Draft202012Validator(d.get("config") or {}) for name, d in self._by_name.items()}
+
+    @classmethod
+    def builtin(cls) -> RecipeBook:
+        """Return the recipes that genctl brings. Raises Unavailable when their descriptions cannot be read."""
+        found = find_spec("genworkers")  # finds the package's folder; imports nothing
+        folders = list(found.submodule_search_locations or ()) if found else []
+        if not folders:
+            raise Unavailable("The package genworkers is not installed.", "Install genctl again, with all its parts.")
+        path = Path(folders[0], *_DESCRIPTIONS)
+        try:
+            return cls(json.loads(path.read_text(encoding="utf-8"))["recipes"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            message = f"The descriptions of the built-in recipes cannot be read: {type(error).__name__} in {path}."
+            raise Unavailable(message, "Install genctl again.") from error
+
+    def names(self) -> tuple[str, ...]:
+        """Return all names, in order."""
+        return tuple(self._by_name)
+
+    def get(self, name: str) -> dict[str, Any]:
+        """Return a copy of the descriptor. Raises NotFound with the nearest name as its hint."""
+        if name not in self._by_name:
+            raise NotFound(f"There is no recipe {shown(name)}.", suggestion(name, self.names(), "Recipes that exist"))
+        return copy.deepcopy(self._by_name[name])
+
+    def ls(self) -> dict[str, Any]:
+        """Return `{"recipes": [{name, modality, summary}]}`."""
+        keys = ("name", "modality", "summary")
+        return {"recipes": [{key: d.get(key, "") for key in keys} for d in self._by_name.values()]}
+
+    def show(self, name: str) -> dict[str, Any]:
+        """Return the descriptor with every key that the public interface names. Raises NotFound."""
+        return {"summary": "", "modality": "", "config": {}, "cond": None, **self.get(name)}
+
+    def check_params(self, name: str, params: Mapping[str, Any]) -> list[SpecProblem]:
+        """Return what is wrong with the parameters of that recipe. Raises NotFound."""
+        return [found.problem for found in self.find_in_params(name, params)]
+
+    def find_in_params(self, name: str, params: Mapping[str, Any]) -> list[Found]:
+        """Return what is wrong with the parameters, each with its path from the document's root."""
+        self.get(name)
+        found: list[Found] = []
+        for error in self._validators[name].iter_errors(dict(params)):
+            found.extend(_found(error, name))
+            if len(found) >= _MOST_PROBLEMS:
+                break
+        return sorted(found[:_MOST_PROBLEMS], key=lambda f: f.problem.path)
+
+
+def _found(error: ValidationError, recipe: str) -> list[Found]:
+    path: FieldPath = ("params", *error.absolute_path)
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = tuple(error.schema.get("properties", {}))
+        return [
+            Found(_unknown(path, word, known, recipe), (*path, word), at_key=True)
+            for word in list(error.instance)[:_MOST_PROBLEMS]
+            if word not in known
+        ]
+    wanted, hint = _wanted(error)
+    message = f"{dotted(path)} is {shown(error.instance)}; {wanted} is expected."
+    return [Found(SpecProblem(message, dotted(path), hint=hint), path)]
+
+
+def _unknown(path: FieldPath, word: str, known: tuple[str, ...], recipe: str) -> SpecProblem:
+    near = nearest(word, known)
+    hint = f"Did you mean {near!r}?" if near else f"See: genctl recipes show {recipe}"
+    message = f"{dotted(path)}: the recipe {recipe} has no parameter {shown(word)}."
+    return SpecProblem(message, dotted((*path, word)), hint=hint)
+
+
+def _wanted(error: ValidationError) -> tuple[str, str]:
+    """Return what the schema expects, and a hint."""
+    rule, keyword = error.validator_value, str(error.validator)
+    wanted, hint = f"what the schema's {keyword} says", ""
+    if keyword in _BOUNDS:
+        wanted = f"{_BOUNDS[keyword]} {rule}"
+    elif keyword == "type":
+        wanted = _type(rule)
+    elif keyword in ("anyOf", "oneOf"):
+        fitting = [cause for cause in error.context or () if cause.validator != "type"]
+        if fitting:  # the type fits one of the alternatives, and its bound does not
+            return _wanted(fitting[0])
+        wanted = " or ".join(_type(option["type"]) for option in rule if "type" in option) or "another value"
+    elif keyword == "enum":
+        wanted = f"one of {', '.join(shown(value) for value in rule)}"
+        near = nearest(error.instance, [value for value in rule if isinstance(value, str)])
+        hint = f"Did you mean {near!r}?" if near else ""
+    elif keyword == "required":
+        wanted = f"one with {', '.join(key for key in rule if key not in error.instance)}"
+    return wanted, hint
+
+
+def _type(kinds: str | list[str]) -> str:
+    return " or ".join(_TYPES.get(kind, kind) for kind in ([kinds] if isinstance(kinds, str) else kinds))

@@ -1,0 +1,168 @@
+"""`kind: train`: fit a recipe to data and publish the result as a model version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
+
+from genplatform.domain.names import NAME_PATTERN, RESERVED_MODELS
+from genplatform.errors import NotFound, SpecProblem
+from genplatform.spec.common import (
+    MOST_STEPS,
+    NOT_YET,
+    JobSpec,
+    Name,
+    Resources,
+    SpecPart,
+    Workers,
+    refuse,
+    worker_range,
+)
+from genplatform.spec.recipes import RecipeBook
+from genplatform.spec.words import Found, shown, suggestion
+
+SOURCES = ("digits",)
+
+
+def _checked_source(text: str) -> str:
+    if text in SOURCES:
+        return text
+    hint = suggestion(text, SOURCES, "Possible now")
+    if any(mark in text for mark in "/*.:\\"):
+        raise refuse(f"{NOT_YET}: data from {shown(text)}; only built-in sources are", hint)
+    raise refuse(f"there is no data source {shown(text)}", hint)
+
+
+Source = Annotated[str, AfterValidator(_checked_source), WithJsonSchema({"type": "string", "enum": list(SOURCES)})]
+
+
+def _not_reserved(name: str) -> str:
+    if name.casefold() in RESERVED_MODELS:
+        raise refuse(f"{shown(name)} is reserved for the built-in model", "Choose another name for the model.")
+    return name
+
+
+def _recipe_problem(name: str, recipes: RecipeBook) -> SpecProblem | None:
+    if name not in recipes.names() and any(mark in name for mark in ":./\\"):
+        hint = f"Recipes that exist: {', '.join(recipes.names())}."
+        return SpecProblem(f"{NOT_YET}: a recipe of your own, {shown(name)}.", "recipe", hint=hint)
+    try:
+        recipe = recipes.get(name)
+    except NotFound as error:
+        return SpecProblem(error.message, "recipe", hint=error.hint)
+    if recipe.get("trainable", True):
+        return None
+    hint = f"Generate with it: kind: generate, model: {name}@1."
+    return SpecProblem(f"The recipe {shown(name)} needs no training and cannot be trained.", "recipe", hint=hint)
+
+
+class Data(SpecPart):
+    """What a model learns from."""
+
+    source: Source = Field(default="digits", description="Where the data is: a built-in source.")
+
+
+class Split(SpecPart):
+    """The shares of the data: what is learned from, what guides, what judges."""
+
+    train: float = Field(default=0.70, gt=0, le=1, description="The share that the model learns from.")
+    validation: float = Field(default=0.15, ge=0, le=1, description="The share that is looked at while it learns.")
+    test: float = Field(default=0.15, ge=0, le=1, description="The share that nothing sees before the model is judged.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Split:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-6:
+            raise refuse(f"its shares add up to {total:.6g}, not to 1", "Give train, validation and test, in all 1.")
+        return self
+
+
+class Budget(SpecPart):
+    """How long a model learns: exactly one of the fields."""
+
+    not_yet: ClassVar[Mapping[str, str]] = {
+        # A time limit would make the result depend on how fast the machine happened to be.
+        "minutes": "Give steps or epochs: they train the same model on every machine, and minutes do not.",
+    }
+
+    steps: int | None = Field(default=None, ge=1, le=MOST_STEPS, description="Steps of the optimizer.")
+    epochs: int | None = Field(default=None, ge=1, le=MOST_STEPS, description="Passes over the training data.")
+
+    @model_validator(mode="after")
+    def _one(self) -> Budget:
+        given = [name for name in ("steps", "epochs") if getattr(self, name) is not None]
+        if len(given) != 1:
+            what = " and ".join(given) if given else "nothing"
+            raise refuse(f"says {what}, and exactly one of steps and epochs is expected", "Write {steps: 4000}.")
+        return self
+
+
+class Checkpoint(SpecPart):
+    """When the state of training is kept, to go on from after a crash."""
+
+    every: int = Field(default=500, ge=1, le=MOST_STEPS, description="Steps between two checkpoints.")
+    keep: int = Field(default=3, ge=1, le=1000, description="How many of the newest checkpoints are kept.")
+
+
+class TrainResources(Resources):
+    """The machine of a train job."""
+
+    workers: Annotated[Workers, WithJsonSchema({"const": 1})] = Field(
+        default=1, description="How many workers; training runs on one for now."
+    )
+
+    @field_validator("workers")
+    @classmethod
+    def _one_worker(cls, workers: int | str) -> int | str:
+        if worker_range(workers) != (1, 1):
+            raise refuse(f"{NOT_YET}: training on more than one worker, and this is {shown(workers)}", "Write 1.")
+        return workers
+
+
+class TrainSpec(JobSpec):
+    """Train a model."""
+
+    kind: Literal["train"] = Field(default="train", description="Train a model.")
+    recipe: Annotated[str, WithJsonSchema({"type": "string"})] = Field(
+        description="The model family, by its built-in name: see `genctl recipes ls`."
+    )
+    data: Data = Field(default_factory=Data, description="What the model learns from.")
+    split: Split = Field(default_factory=Split, description="The shares of the data.")
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="The recipe's own parameters: see `genctl recipes show RECIPE`."
+    )
+    budget: Budget = Field(default_factory=lambda: Budget(steps=1000), description="How long the model learns.")
+    checkpoint: Checkpoint = Field(default_factory=Checkpoint, description="When the state of training is kept.")
+    sheet_every: int = Field(
+        default=500, ge=1, le=MOST_STEPS, description="Steps between two sheets of sample pictures."
+    )
+    publish: Annotated[
+        Name, AfterValidator(_not_reserved), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})
+    ] = Field(default="", description="The model name that the result becomes a version of. Left out: the job's name.")
+    resources: TrainResources = Field(default_factory=TrainResources, description="The machine of the job.")
+
+    @classmethod
+    def further_problems(cls, data: Mapping[str, Any], recipes: RecipeBook) -> Iterable[Found]:
+        """Check the recipe's name, the parameters against the recipe's schema, and a name that is published."""
+        found: list[Found] = []
+        name, recipe, params = data.get("name"), data.get("recipe"), data.get("params", {})
+        if isinstance(name, str) and name.casefold() in RESERVED_MODELS and not data.get("publish"):
+            message = f"The job {shown(name)} would publish under its own name, which is reserved."
+            found.append(Found(SpecProblem(message, "name", hint="Say `publish: NAME` too."), ("name",)))
+        if isinstance(recipe, str):
+            problem = _recipe_problem(recipe, recipes)
+            if problem is not None:
+                found.append(Found(problem, ("recipe",)))
+            elif isinstance(params, dict):
+                found.extend(recipes.find_in_params(recipe, params))
+        return found
+
+    def default_name(self) -> str:
+        """Return the model's name, else the recipe's."""
+        return self.publish or self.recipe
+
+    def completed(self, name: str) -> TrainSpec:
+        """Return the spec with `name`, publishing under it where it said nothing else."""
+        return self.model_copy(update={"name": name, "publish": self.publish or name})
