@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from genplatform.catalog import Catalog, migrate
 from postgres import PostgresServer
+
+from genplatform.catalog import Catalog, migrate
 
 DATABASES = ("sqlite", "postgresql")
 

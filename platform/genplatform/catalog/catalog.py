@@ -36,9 +36,9 @@ class Transaction:
 class Catalog:
     """The record. `read` and `write` open one transaction each and raise Unavailable when they cannot."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, busy_seconds: float = database.BUSY_SECONDS) -> None:
         self.url = url
-        self.engine = database.connect(url)
+        self.engine = database.connect(url, busy_seconds=busy_seconds)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:

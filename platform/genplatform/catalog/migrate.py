@@ -8,8 +8,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.engine import Connection
 
 from genplatform.catalog import database
+from genplatform.errors import SettingsError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 # One number for all: two processes that upgrade one PostgreSQL at a time do it one after the other.
@@ -32,16 +34,33 @@ def head() -> str:
 def upgrade(url: str, revision: str = "head") -> str:
     """Run the missing revisions in one transaction; returns the revision reached.
 
-    Raises Unavailable when the database cannot be reached.
+    Raises Unavailable when the database cannot be reached, and SettingsError when a newer
+    genctl has brought it to a revision that this one does not know.
     """
     engine = database.connect(url)
     try:
         with database.transaction(engine, write=True) as connection:
             if engine.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
+            _refuse_the_unknown(connection)
             made = config()
             made.attributes["connection"] = connection
             command.upgrade(made, revision)
-            return str(MigrationContext.configure(connection).get_current_revision())
+            return str(_revision(connection))
     finally:
         engine.dispose()
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _refuse_the_unknown(connection: Connection) -> None:
+    found = _revision(connection)
+    known = {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
+    if found is not None and found not in known:
+        at = database.shown(connection.engine.url)
+        raise SettingsError(
+            f"The catalog at {at} is at revision {found}, which this genctl does not know.",
+            "Use the newer genctl that brought it there, or set GENCTL_DATABASE_URL (or GENCTL_HOME) to another one.",
+        )

@@ -7,7 +7,8 @@ Times are seconds since the epoch. `tenant_id` stands in every table and every u
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
+
+from genplatform.catalog.columns import Json, Short, Text
 
 metadata = sa.MetaData(
     naming_convention={
@@ -19,9 +20,8 @@ metadata = sa.MetaData(
 )
 
 Key = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-Json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
-Word = sa.String(64)
-Digest = sa.String(64)
+Word = Short(64)
+Digest = Short(64)
 
 
 def _id() -> sa.Column[int]:
@@ -41,7 +41,7 @@ jobs = sa.Table(
     metadata,
     _id(),
     _tenant(),
-    sa.Column("job_id", sa.String(16), nullable=False),
+    sa.Column("job_id", Short(16), nullable=False),
     sa.Column("name", Word, nullable=False),
     sa.Column("kind", Word, nullable=False),
     sa.Column("queue", Word, nullable=False),
@@ -50,7 +50,7 @@ jobs = sa.Table(
     sa.Column("spec", Json, nullable=False),
     sa.Column("state", Word, nullable=False),
     sa.Column("reason_code", Word),
-    sa.Column("reason_message", sa.Text),
+    sa.Column("reason_message", Text),
     sa.Column("run_at", sa.Double),  # a waiting job's time to be queued again; null: it waits for needs
     sa.Column("open_needs", sa.Integer, nullable=False),
     sa.Column("run", sa.Integer, nullable=False),  # the current Run's number, 0 before the first: the fence
@@ -62,8 +62,8 @@ jobs = sa.Table(
     sa.Column("rate", sa.Double),
     sa.Column("model_version_id", Key, sa.ForeignKey("model_versions.id")),  # published (train) or used (generate)
     sa.Column("error_code", Word),
-    sa.Column("error_message", sa.Text),
-    sa.Column("error_hint", sa.Text),
+    sa.Column("error_message", Text),
+    sa.Column("error_hint", Text),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("started_at", sa.Double),
     sa.Column("finished_at", sa.Double),
@@ -77,7 +77,7 @@ submissions = sa.Table(
     metadata,
     _id(),
     _tenant(),
-    sa.Column("key", sa.String(255), nullable=False),
+    sa.Column("key", Short(255), nullable=False),
     sa.Column("body_digest", Digest, nullable=False),
     sa.Column("job_ids", Json, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
@@ -101,9 +101,9 @@ runs = sa.Table(
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("state", Word, nullable=False),
     sa.Column("cause", Word),
-    sa.Column("message", sa.Text),
-    sa.Column("node", sa.String(255)),
-    sa.Column("worker", sa.String(255)),
+    sa.Column("message", Text),
+    sa.Column("node", Short(255)),
+    sa.Column("worker", Short(255)),
     sa.Column("term", sa.BigInteger, nullable=False),  # of the dispatcher that opened it
     sa.Column("opened_at", sa.Double, nullable=False),
     sa.Column("started_at", sa.Double),
@@ -123,9 +123,9 @@ shards = sa.Table(
     sa.Column("state", Word, nullable=False),
     sa.Column("run", sa.Integer, nullable=False),  # of the current claim
     sa.Column("claim", sa.Integer, nullable=False),  # the current claim's number, 0 before the first: the fence
-    sa.Column("worker", sa.String(255)),
+    sa.Column("worker", Short(255)),
     sa.Column("failures", sa.Integer, nullable=False),  # claims that ended in an error or a lost worker
-    sa.Column("folder", sa.String(255)),  # of its files, relative to the job's outputs
+    sa.Column("folder", Short(255)),  # of its files, relative to the job's outputs
     sa.Column("failed_items", sa.Integer, nullable=False),
     sa.Column("manifest_sha256", Digest),
     sa.Column("size", sa.BigInteger),
@@ -141,7 +141,7 @@ artifacts = sa.Table(
     _job(),
     sa.Column("run", sa.Integer, nullable=False),
     sa.Column("kind", Word, nullable=False),
-    sa.Column("key", sa.String(1024), nullable=False),
+    sa.Column("key", Short(1024), nullable=False),
     sa.Column("sha256", Digest, nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("step", sa.BigInteger),
@@ -170,10 +170,10 @@ model_versions = sa.Table(
     sa.Column("config", Json, nullable=False),
     sa.Column("tile", sa.Integer, nullable=False),
     # A published version knows its job's public id; the two tables would otherwise need each other.
-    sa.Column("job_id", sa.String(16)),
+    sa.Column("job_id", Short(16)),
     sa.Column("parent_pk", Key, sa.ForeignKey("model_versions.id")),
     sa.Column("digest", Digest, nullable=False),
-    sa.Column("key", sa.String(1024)),  # its folder in the store; null when it has no weights
+    sa.Column("key", Short(1024)),  # its folder in the store; null when it has no weights
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("data_digest", Digest),
     sa.Column("code_version", Word, nullable=False),
@@ -195,9 +195,9 @@ endpoints = sa.Table(
     sa.Column("generation", sa.Integer, nullable=False),  # counts the wishes
     sa.Column("state", Word, nullable=False),
     sa.Column("reason_code", Word),
-    sa.Column("reason_message", sa.Text),
+    sa.Column("reason_message", Text),
     sa.Column("ready", sa.Integer, nullable=False),
-    sa.Column("url", sa.String(1024)),  # where the gateway finds its replicas
+    sa.Column("url", Short(1024)),  # where the gateway finds its replicas
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("confirmed_at", sa.Double),  # when the state was last seen to be true
     sa.UniqueConstraint("tenant_id", "name"),
@@ -224,7 +224,7 @@ logs = sa.Table(
     sa.Column("run", sa.Integer, nullable=False),
     sa.Column("seq", sa.BigInteger, nullable=False),
     sa.Column("time", sa.Double, nullable=False),
-    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("text", Text, nullable=False),
     sa.UniqueConstraint("job_pk", "run", "seq"),
 )
 
@@ -232,7 +232,7 @@ leaders = sa.Table(
     "leaders",
     metadata,
     sa.Column("name", Word, primary_key=True),
-    sa.Column("holder", sa.String(255), nullable=False),
+    sa.Column("holder", Short(255), nullable=False),
     sa.Column("term", sa.BigInteger, nullable=False),
     sa.Column("expires_at", sa.Double, nullable=False),
     sa.Column("data", Json, nullable=False),  # what the leader last saw of the engine, for `status`
