@@ -34,11 +34,14 @@ class Endpoints:
             query = query.where(endpoints.c.tenant_id == tenant)
         return [EndpointRow.of(r) for r in self._db.execute(query.order_by(endpoints.c.name))]
 
-    def update(self, endpoint_pk: int, *, generation: int | None = None, **values: Any) -> bool:
-        """Write values; with `generation`, only while that wish is the current one."""
-        query = sa.update(endpoints).where(endpoints.c.id == endpoint_pk)
-        if generation is not None:
-            query = query.where(endpoints.c.generation == generation)
+    def wish_again(self, row: EndpointRow, values: dict[str, Any]) -> None:
+        """Write another wish over an endpoint's: its generation rises."""
+        query = sa.update(endpoints).where(endpoints.c.id == row.id)
+        self._db.execute(query.values(**values, generation=row.generation + 1))
+
+    def update(self, endpoint_pk: int, *, generation: int, **values: Any) -> bool:
+        """Write values, only while that wish is the current one."""
+        query = sa.update(endpoints).where(endpoints.c.id == endpoint_pk, endpoints.c.generation == generation)
         return self._db.execute(query.values(**values)).rowcount == 1
 
     def delete(self, endpoint_pk: int, generation: int) -> bool:

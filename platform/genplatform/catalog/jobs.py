@@ -133,18 +133,22 @@ class Jobs:
         to: JobState,
         *,
         run: int | None = None,
+        new_run: int | None = None,
         only_from: Collection[JobState] | None = None,
         **values: Any,
     ) -> bool:
         """Move a job into a state if the transition table allows it from where it is now.
 
-        With `run`, only while that Run is the current one: this is the fence. False when
-        nothing was changed. `values` are written with it.
+        With `run`, only while that Run is the current one: this is the fence. `new_run`
+        makes another Run the current one. False when nothing was changed. `values` are
+        written with it.
         """
         allowed = sources(to) if only_from is None else sources(to) & set(only_from)
         query = sa.update(jobs).where(jobs.c.id == job_pk, jobs.c.state.in_([s.value for s in allowed]))
         if run is not None:
             query = query.where(jobs.c.run == run)
+        if new_run is not None:
+            values["run"] = new_run
         return self._db.execute(query.values(state=to.value, **values)).rowcount == 1
 
     def touch(self, job_pk: int, *, run: int | None = None, **values: Any) -> bool:

@@ -1,1 +1,1 @@
-"""dispatch"""
+"""The loops: they ask scheduling, obey, and record."""

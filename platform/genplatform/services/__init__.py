@@ -1,1 +1,1 @@
-"""services"""
+"""Use cases, one a file: each is one transaction, its effects on Redis after the commit."""

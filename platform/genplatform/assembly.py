@@ -1,0 +1,89 @@
+"""Settings become a wired platform: the one place that knows every concrete part."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from pathlib import Path
+from tempfile import mkdtemp
+
+from genplatform import queues
+from genplatform.catalog import Catalog, migrate
+from genplatform.errors import SettingsError
+from genplatform.observe import logs
+from genplatform.queues.memory import MemoryQueues
+from genplatform.services.context import Wiring
+from genplatform.settings import Settings
+from genplatform.spec import RecipeBook
+from genplatform.store import Store
+
+
+def wire(settings: Settings, url: str = "") -> Wiring:
+    """Return the platform that the settings describe; `url` is its origin as clients reach it.
+
+    Connects to nothing yet. Raises SettingsError for a setting that cannot be used.
+    """
+    secret = settings.token()
+    if not secret:
+        raise SettingsError(
+            f"There is no token: {settings.token_file} is missing.",
+            "Run `genctl up`, which makes one, or set GENCTL_API_KEY.",
+        )
+    return Wiring(
+        catalog=Catalog(settings.database),
+        queues=queues.connect(settings.redis),
+        store=Store(settings.store),
+        recipes=RecipeBook.builtin(),
+        secret=secret,
+        clock=time.time,
+        randbelow=secrets.randbelow,
+        url=url,
+    )
+
+
+def in_memory(secret: str = "secret", url: str = "http://127.0.0.1:1") -> Wiring:  # noqa: S107 - for tests
+    """Return a platform on SQLite in memory and the queues' twin, for unit tests."""
+    catalog = Catalog("sqlite://")
+    migrate.upgrade_engine(catalog.engine)
+    return Wiring(
+        catalog=catalog,
+        queues=MemoryQueues(time.time),
+        store=Store(Path(mkdtemp(prefix="genctl-store-")).as_uri()),
+        recipes=RecipeBook.builtin(),
+        secret=secret,
+        clock=time.time,
+        randbelow=secrets.randbelow,
+        url=url,
+    )
+
+
+def upgrade(settings: Settings) -> str:
+    """Bring the catalog's tables to the newest revision; returns it."""
+    return migrate.upgrade(settings.database)
+
+
+def run_api(settings: Settings, host: str, port: int) -> None:
+    """Serve the API until SIGTERM."""
+    from genplatform.api.server import serve
+
+    logs.configure("api")
+    serve(wire(settings, url=f"http://{host}:{port}"), host, port)
+
+
+def run_dispatcher(settings: Settings, api_url: str, *, keep_work: bool = False) -> None:
+    """Run the dispatcher until SIGTERM; then drain, or with `keep_work` leave all work for the next one."""
+    from genplatform.dispatch import process
+    from genplatform.dispatch.dispatcher import Dispatcher
+    from genplatform.dispatch.serving import ServingController
+    from genplatform.engine.ray_engine import RayEngine
+    from genplatform.engine.ray_serving import RayServing
+
+    logs.configure("dispatcher")
+    w = wire(settings, url=api_url)
+    engine = RayEngine(settings.ray_address)
+    holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    dispatcher = Dispatcher(w, engine, holder, api_url)
+    controller = ServingController(w, RayServing(settings.ray_address))
+    process.run(dispatcher, controller, w.queues.wait_for_wake, keep_work=keep_work)

@@ -1,0 +1,171 @@
+"""The dispatcher: one of them leads, and brings queued jobs to work.
+
+    lead ──> take in what was submitted ──> fold reports ──> close what was lost ──> stop what was cancelled
+      ^                                                                                        │
+      └── wait for a wake <── fill pools <── start what fits <── finish what is complete <─────┘
+
+Everything it holds in memory is rebuilt from the catalog; every write carries the leader's term.
+A part that cannot reach Ray, Redis or the catalog is tried again with the next tick, and
+changes no job's state.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from genplatform.catalog import JobRow
+from genplatform.dispatch.line import Line
+from genplatform.dispatch.losses import Losses
+from genplatform.dispatch.pools import Pools
+from genplatform.dispatch.starting import Starting
+from genplatform.dispatch.stopping import Stopping
+from genplatform.domain.job import JobKind
+from genplatform.domain.times import RECONCILE_SECONDS, SWEEP_SECONDS
+from genplatform.engine.seam import Engine
+from genplatform.errors import GenctlError, LostLeadership, Unavailable
+from genplatform.services import finish, fold, leadership, reconcile
+from genplatform.services.context import Wiring
+
+log = logging.getLogger(__name__)
+
+INTAKE = 1000
+SWEEP_LEFTOVERS_AFTER = 30.0
+
+
+class Dispatcher:
+    """The loop's state and its steps; `tick` is called again and again."""
+
+    def __init__(self, w: Wiring, engine: Engine, holder: str, api_url: str) -> None:
+        self._w = w
+        self._engine = engine
+        self._holder = holder
+        self._line = Line()
+        self._pools = Pools(w, engine, api_url)
+        self._losses = Losses(w, engine, self._pools)
+        self._stopping = Stopping(w, engine)
+        self._starting = Starting(w, engine, self._pools, self._line, api_url)
+        self._swept = 0.0
+        self._reconciled = 0.0
+        self._generating: dict[int, JobRow] = {}
+        self._ended: dict[int, tuple[float, JobRow]] = {}
+        self.term: int | None = None
+
+    def tick(self, *, start: bool = True) -> bool:
+        """Do one round; tells whether this dispatcher leads. With `start` false nothing new is started."""
+        term = leadership.lead(self._w, self._holder)
+        if term is None:
+            self.term = None
+            return False
+        if term != self.term:
+            self._take_over(term)
+        try:
+            self._round(term, start)
+        except LostLeadership:
+            log.warning("leadership_lost", extra={"term": term})
+            self.term = None
+            return False
+        return True
+
+    def drain(self, seconds: float, wait: Callable[[float], object]) -> None:
+        """Let running work checkpoint, requeue all of it, and step down."""
+        if self.term is None:
+            return
+        jobs = reconcile.open_jobs(self._w)
+        self._stopping.ask_to_drain(jobs)
+        deadline = self._w.clock() + seconds
+        while any(j.kind == JobKind.TRAIN for j in reconcile.open_jobs(self._w)) and self._w.clock() < deadline:
+            wait(0.2)
+            if not self.tick(start=False):
+                return
+        self._stopping.end_all(self.term, reconcile.open_jobs(self._w))
+        for worker in self._pools.all():
+            self._engine.kill(worker)
+        self._stopping.clear(jobs)
+        leadership.step_down(self._w, self._holder)
+        log.info("dispatcher_drained", extra={"jobs": len(jobs)})
+
+    def _take_over(self, term: int) -> None:
+        log.info("leadership_taken", extra={"term": term, "holder": self._holder})
+        self.term = term
+        self._reconciled = self._swept = 0.0
+
+    def _round(self, term: int, start: bool) -> None:
+        now = self._w.clock()
+        self._try("fold", lambda: fold.fold(self._w, term))
+        if now - self._reconciled >= RECONCILE_SECONDS:
+            self._reconciled = now
+            self._try("reconcile", lambda: self._reconcile(term))
+        self._try("intake", self._intake)
+        jobs = reconcile.open_jobs(self._w)
+        self._note_ended(jobs)
+        self._try("deaths", lambda: self._losses.deaths(term, jobs))
+        if now - self._swept >= SWEEP_SECONDS:
+            self._swept = now
+            self._try("sweep", lambda: self._losses.sweep(term, jobs))
+        self._try("stop", lambda: self._stopping.cancelled(term, jobs))
+        self._try("finish", lambda: self._finish(term, jobs))
+        if start:
+            self._try("start", lambda: self._starting.start(term, jobs))
+            self._try("fill", lambda: self._pools.fill(reconcile.open_jobs(self._w)))
+
+    def _intake(self) -> None:
+        keys = self._w.queues.take_intake(INTAKE)
+        if keys:
+            self._line.add(reconcile.queued(self._w, keys))
+
+    def _reconcile(self, term: int) -> None:
+        reconcile.promote(self._w, term)
+        standing = reconcile.standing(self._w)
+        self._line.replace(standing.queued)
+        self._try("restore", lambda: reconcile.restore(self._w, standing.open))
+        self._try("orphans", lambda: self._look_at_actors(term, standing.open))
+        self._try("leftovers", self._sweep_leftovers)
+
+    def _look_at_actors(self, term: int, jobs: list[JobRow]) -> None:
+        try:
+            actors = self._engine.actors()
+            capacity = self._engine.capacity()
+        except Unavailable as error:
+            leadership.tell(self._w, term, {"ray": {"ok": False, "detail": error.message, "hint": error.hint}})
+            raise
+        detail = f"{capacity.free_cpus:g} of {capacity.cpus:g} CPUs and "
+        detail += f"{capacity.free_gpus:g} of {capacity.gpus:g} GPUs free"
+        leadership.tell(self._w, term, {"ray": {"ok": True, "detail": detail}})
+        self._engine.adopt(actors)
+        self._pools.know(actors)
+        self._losses.orphans(term, jobs, actors)
+
+    def _finish(self, term: int, jobs: list[JobRow]) -> None:
+        for job in jobs:
+            if job.kind == JobKind.GENERATE and job.done >= job.total:
+                finish.finish(self._w, term, job)
+
+    def _note_ended(self, jobs: list[JobRow]) -> None:
+        """Remember generate jobs whose Run is over: late workers may leave files in their outputs."""
+        open_now = {job.id: job for job in jobs if job.kind == JobKind.GENERATE}
+        for pk in self._generating.keys() - open_now.keys():
+            self._ended[pk] = (self._w.clock(), self._generating[pk])
+        self._generating = open_now
+
+    def _sweep_leftovers(self) -> None:
+        """Remove what lost claims left in the outputs of jobs that ended a while ago."""
+        ripe = [job for at, job in self._ended.values() if self._w.clock() - at > SWEEP_LEFTOVERS_AFTER]
+        for job in ripe:
+            if job.id not in self._generating:
+                finish.sweep(self._w, job)
+            del self._ended[job.id]
+
+    def _try(self, step: str, act: Callable[[], object]) -> None:
+        """Do one step; what cannot be reached now is tried again next time."""
+        try:
+            act()
+        except LostLeadership:
+            raise
+        except Unavailable as error:
+            log.warning("step_unavailable", extra={"step": step, "detail": error.message})
+        except GenctlError as error:
+            log.error("step_failed", extra={"step": step, "detail": error.message})
+        except Exception:
+            # One job's surprise must not stop the line for all others.
+            log.exception("step_broke", extra={"step": step})

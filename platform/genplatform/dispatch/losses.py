@@ -1,0 +1,118 @@
+"""Losses: workers that died, fell silent, or never came; and actors that nobody needs.
+
+Only knowledge of an end closes a Run. An actor that answers is alive even if its heartbeats do
+not come through (the API may be down), and an engine that cannot be asked says nothing at all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from genplatform.catalog import JobRow
+from genplatform.dispatch.pools import PREFIX, Pools
+from genplatform.domain.job import JobKind
+from genplatform.domain.keys import ClaimKey, RunKey
+from genplatform.domain.retry import Cause
+from genplatform.domain.states import JobState
+from genplatform.domain.times import LEASE_SECONDS
+from genplatform.engine.seam import Engine, Liveness
+from genplatform.services import reconcile, runs
+from genplatform.services.context import Wiring
+from genplatform.services.endings import Ending, close_run
+
+log = logging.getLogger(__name__)
+
+PING_SECONDS = 2.0
+BATCH = 1000
+RUN_PREFIX = "run/"
+
+
+class Losses:
+    """Finds what was lost and has it closed or offered again."""
+
+    def __init__(self, w: Wiring, engine: Engine, pools: Pools) -> None:
+        self._w = w
+        self._engine = engine
+        self._pools = pools
+        self._missed: set[RunKey] = set()
+
+    def deaths(self, term: int, open_jobs: Sequence[JobRow]) -> None:
+        """Close what actors that just ended still held open."""
+        ended = self._engine.deaths()
+        for death in ended:
+            name = str(death)
+            key = RunKey.parse(name.removeprefix(RUN_PREFIX)) if name.startswith(RUN_PREFIX) else None
+            if key is not None:
+                message = f"The worker of run {key.run} is gone. {death.message}".strip()
+                self._close(term, key, Ending(Cause.NODE_LOST, message))
+            self._pools.forget(name)
+        workers = {str(death) for death in ended if death.startswith(PREFIX)}
+        if workers:
+            claims = reconcile.claims_of(self._w, _generating(open_jobs))
+            self._release(term, [c for c, worker in claims.items() if worker in workers], "Its worker died.")
+
+    def sweep(self, term: int, open_jobs: Sequence[JobRow]) -> None:
+        """Look after every lease that has expired."""
+        expired = self._w.queues.expired(BATCH)
+        if not expired:
+            return
+        open_runs = {job.run_key for job in open_jobs}
+        claims = reconcile.claims_of(self._w, _generating(open_jobs))
+        stale = [key for key in expired if key not in open_runs and key not in claims]
+        self._w.queues.release(stale)
+        actors = {key: key.actor for key in expired if isinstance(key, RunKey) and key in open_runs}
+        holders = {key: claims[key] for key in expired if isinstance(key, ClaimKey) and key in claims}
+        alive = self._engine.liveness(sorted({*actors.values(), *holders.values()}), PING_SECONDS)
+        kept = [k for k, actor in (actors | holders).items() if alive.get(actor) is Liveness.ALIVE]
+        self._w.queues.grant(kept, LEASE_SECONDS)
+        over = (Liveness.GONE, Liveness.SILENT)
+        for run, actor in actors.items():
+            if alive.get(actor) in over:
+                self._lose(term, run, actor, open_jobs)
+        lost = [claim for claim, worker in holders.items() if alive.get(worker) in over]
+        for worker in {holders[claim] for claim in lost}:
+            self._engine.kill(worker)
+            self._pools.forget(worker)
+        self._release(term, lost, "Its worker fell silent.")
+
+    def orphans(self, term: int, open_jobs: Sequence[JobRow], actors: Iterable[str]) -> None:
+        """End actors that no open Run needs; close Runs whose actor is missing twice in a row."""
+        existing = set(actors)
+        needed = {job.run_key for job in open_jobs if job.kind == JobKind.TRAIN}
+        for name in existing:
+            if name.startswith(RUN_PREFIX) and RunKey.parse(name.removeprefix(RUN_PREFIX)) not in needed:
+                self._engine.kill(name)
+                log.info("stray_actor_ended", extra={"actor": name})
+        missing = {key for key in needed if key.actor not in existing}
+        for key in missing & self._missed:
+            cause = Cause.START_FAILED if _starting(open_jobs, key) else Cause.NODE_LOST
+            self._close(term, key, Ending(cause, f"Run {key.run} has no worker."))
+        self._missed = missing - self._missed
+
+    def _lose(self, term: int, run: RunKey, actor: str, open_jobs: Sequence[JobRow]) -> None:
+        self._engine.kill(actor)
+        if _starting(open_jobs, run):
+            ending = Ending(Cause.START_FAILED, f"Run {run.run} did not start in {runs.START_SECONDS:.0f} s.")
+        else:
+            ending = Ending(Cause.NODE_LOST, f"The worker of run {run.run} fell silent for {LEASE_SECONDS:.0f} s.")
+        self._close(term, run, ending)
+
+    def _close(self, term: int, key: RunKey, ending: Ending) -> None:
+        reached = close_run(self._w, key, ending, term=term)
+        if reached is not None:
+            said = {"job": key.job_id, "run": key.run, "cause": ending.cause.value, "job_state": reached.value}
+            log.info("run_closed", extra=said)
+
+    def _release(self, term: int, claims: list[ClaimKey], message: str) -> None:
+        if claims:
+            ended = runs.release_claims(self._w, term, claims, message)
+            log.info("claims_released", extra={"count": ended, "why": message})
+
+
+def _generating(jobs: Iterable[JobRow]) -> list[JobRow]:
+    return [j for j in jobs if j.kind == JobKind.GENERATE]
+
+
+def _starting(jobs: Iterable[JobRow], key: RunKey) -> bool:
+    return any(j.run_key == key and j.job_state is JobState.STARTING for j in jobs)

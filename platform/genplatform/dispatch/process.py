@@ -1,0 +1,60 @@
+"""The dispatcher's process: its loop, its serving thread, and how it goes down."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+
+from genplatform.dispatch.dispatcher import Dispatcher
+from genplatform.dispatch.serving import ServingController
+from genplatform.errors import GenctlError
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS = 0.5
+SERVING_SECONDS = 0.5
+DRAIN_SECONDS = 15.0
+TROUBLE_SECONDS = 1.0
+
+
+def run(
+    dispatcher: Dispatcher,
+    controller: ServingController,
+    wait_for_wake: Callable[[float], bool],
+    *,
+    keep_work: bool,
+) -> None:
+    """Run until SIGTERM or SIGINT. Then drain, or with `keep_work` leave everything for the next dispatcher."""
+    over = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: over.set())
+    serving = threading.Thread(target=_serve, args=(dispatcher, controller, over), name="serving", daemon=True)
+    serving.start()
+    while not over.is_set():
+        try:
+            dispatcher.tick()
+            wait_for_wake(IDLE_SECONDS)
+        except GenctlError as error:
+            log.warning("tick_failed", extra={"detail": error.message})
+            over.wait(TROUBLE_SECONDS)
+    if not keep_work:
+        try:
+            dispatcher.drain(DRAIN_SECONDS, threading.Event().wait)
+        except GenctlError as error:
+            log.warning("drain_failed", extra={"detail": error.message})
+    serving.join(timeout=TROUBLE_SECONDS)
+
+
+def _serve(dispatcher: Dispatcher, controller: ServingController, over: threading.Event) -> None:
+    while not over.wait(SERVING_SECONDS):
+        if dispatcher.term is None:
+            continue
+        try:
+            controller.tick(dispatcher.term)
+        except GenctlError as error:
+            log.warning("serving_step_failed", extra={"detail": error.message})
+        except Exception:
+            # The loop is the only one to bring endpoints up: it must outlive any one of them.
+            log.exception("serving_step_broke")

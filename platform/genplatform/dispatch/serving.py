@@ -1,0 +1,88 @@
+"""The serving controller: makes what is served match what is wished, and says how far it is."""
+
+from __future__ import annotations
+
+import logging
+
+from genplatform.catalog import EndpointRow
+from genplatform.domain.states import EndpointState
+from genplatform.engine.seam import Served, ServeOrder, Serving
+from genplatform.services import endpoints
+from genplatform.services.context import Wiring
+from genplatform.services.endpoints import Wish
+
+log = logging.getLogger(__name__)
+
+CONFIRM_SECONDS = 5.0
+Seen = tuple[str, int, str | None, tuple[str, str] | None]
+
+
+class ServingController:
+    """One level-triggered loop over all endpoints; a restarted one starts from what it finds."""
+
+    def __init__(self, w: Wiring, serving: Serving) -> None:
+        self._w = w
+        self._serving = serving
+        self._applied: dict[str, int] = {}
+        self._told: dict[int, tuple[int, Seen, float]] = {}
+        self._serves = False
+
+    def tick(self, term: int) -> None:
+        """Compare wishes with what is served, and act. Raises Unavailable and LostLeadership."""
+        wishes = endpoints.wishes(self._w)
+        if not wishes and not self._serves:
+            return  # Ray Serve is not started before somebody wants an endpoint
+        served = self._serving.served() if self._serves or wishes else {}
+        self._serves = bool(wishes)
+        for wish in wishes:
+            found = served.get(wish.app)
+            if wish.row.endpoint_state is EndpointState.DELETING:
+                self._take_down(term, wish, found)
+            else:
+                self._bring_up(term, wish, found)
+        for name in served.keys() - {wish.app for wish in wishes}:
+            self._serving.remove(name)
+            self._applied.pop(name, None)
+
+    def _bring_up(self, term: int, wish: Wish, found: Served | None) -> None:
+        row = wish.row
+        if found is None or self._applied.get(wish.app) != row.generation:
+            order = ServeOrder(wish.app, wish.order, row.min_replicas, row.max_replicas, row.generation)
+            self._serving.apply(order)
+            self._applied[wish.app] = row.generation
+            log.info("endpoint_applied", extra={"endpoint": wish.app, "generation": row.generation})
+            return
+        state, reason = _judge(row, found)
+        url = found.url or row.url
+        self._observe(term, row, (state.value, found.ready, url, reason))
+
+    def _take_down(self, term: int, wish: Wish, found: Served | None) -> None:
+        if found is not None:
+            self._serving.remove(wish.app)
+            return
+        self._applied.pop(wish.app, None)
+        self._told.pop(wish.row.id, None)
+        endpoints.gone(self._w, term, wish.row)
+        log.info("endpoint_removed", extra={"endpoint": wish.app})
+
+    def _observe(self, term: int, row: EndpointRow, seen: Seen) -> None:
+        """Record what was seen when it changed, and now and then that it still is so."""
+        now = self._w.clock()
+        told = self._told.get(row.id)
+        if told is not None and told[:2] == (row.generation, seen) and now - told[2] < CONFIRM_SECONDS:
+            return
+        state, ready, url, reason = seen
+        endpoints.observe(self._w, term, row, state=EndpointState(state), ready=ready, url=url, reason=reason)
+        self._told[row.id] = (row.generation, seen, now)
+
+
+def _judge(row: EndpointRow, found: Served) -> tuple[EndpointState, tuple[str, str] | None]:
+    """Return the state that what is served deserves, and why when it is not `ready`."""
+    if found.state == "failed":
+        return EndpointState.FAILED, ("start_failed", found.message or "Its replicas cannot be started.")
+    if found.state == "running" and found.ready >= row.min_replicas:
+        return EndpointState.READY, None
+    if found.ready > 0:
+        message = f"{found.ready} of at least {row.min_replicas} replicas answer. {found.message}".strip()
+        return EndpointState.DEGRADED, ("replicas_missing", message)
+    return EndpointState.PENDING, ("starting", found.message or "Its replicas are being started.")

@@ -1,0 +1,81 @@
+"""Starting: ask scheduling, open the Runs it chose, hand them to the engine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from genplatform.catalog import JobRow
+from genplatform.dispatch.line import Line
+from genplatform.dispatch.pools import Pools
+from genplatform.domain.job import Capacity, JobKind, Reason
+from genplatform.domain.keys import JobKey
+from genplatform.domain.retry import Cause
+from genplatform.engine.seam import RUN_ACTOR, Engine
+from genplatform.errors import GenctlError, Unavailable
+from genplatform.scheduling import Hold, Snapshot, Start, decide
+from genplatform.services import reconcile, runs
+from genplatform.services.context import Wiring
+from genplatform.services.endings import Ending, close_run
+from genplatform.spec import demand, parse_stored
+
+log = logging.getLogger(__name__)
+
+
+class Starting:
+    """Brings the front of the line to work."""
+
+    def __init__(self, w: Wiring, engine: Engine, pools: Pools, line: Line, api_url: str) -> None:
+        self._w = w
+        self._engine = engine
+        self._pools = pools
+        self._line = line
+        self._api_url = api_url
+
+    def start(self, term: int, open_jobs: Sequence[JobRow]) -> None:
+        """Start what fits now; record why the others wait."""
+        if not len(self._line):
+            return
+        snapshot = Snapshot(self._line.jobs(), self._free(open_jobs), self._w.clock())
+        held: dict[JobKey, Reason] = {}
+        for decision in decide(snapshot):
+            match decision:
+                case Start(key=key, workers=workers):
+                    self._start_one(term, key, workers)
+                case Hold(key=key, reason=reason):
+                    held[key] = reason
+        changed = self._line.changed(held)
+        if changed:
+            reconcile.note_reasons(self._w, term, changed)
+
+    def _start_one(self, term: int, key: JobKey, workers: int) -> None:
+        opened = runs.open_run(self._w, term, key, workers=workers, api_url=self._api_url)
+        asked = next((j.demand for j in self._line.jobs() if j.key == key), None)
+        self._line.remove(key)
+        if opened is None or asked is None:
+            return
+        log.info("run_opened", extra={"job": key.job_id, "run": opened.key.run, "workers": workers})
+        if opened.kind is not JobKind.TRAIN:
+            return  # its pool is filled in the same round
+        try:
+            self._engine.start(opened.key.actor, RUN_ACTOR, opened.order, cpus=asked.cpus, gpus=asked.gpus)
+        except Unavailable:
+            raise  # nobody knows whether it started: the reconciler finds out
+        except GenctlError as error:
+            close_run(self._w, opened.key, Ending(Cause.START_FAILED, error.message, error.hint), term=term)
+
+    def _free(self, open_jobs: Sequence[JobRow]) -> Capacity:
+        """Return the capacity, less what was promised and Ray does not show yet."""
+        seen = self._engine.capacity()
+        cpus, gpus = self._pools.reserved()
+        for job in open_jobs:
+            size = demand(parse_stored(job.spec))
+            # A generate job holds its pool's workers; those not started yet are promised to it.
+            lacking = job.workers if job.kind == JobKind.TRAIN else 0
+            if job.kind == JobKind.GENERATE and job.pool and not self._pools.of(job.pool):
+                lacking = job.workers
+            cpus += lacking * size.cpus
+            gpus += lacking * size.gpus
+        free_cpus = max(0.0, min(seen.free_cpus, seen.cpus - cpus))
+        free_gpus = max(0.0, min(seen.free_gpus, seen.gpus - gpus))
+        return Capacity(seen.cpus, seen.gpus, free_cpus, free_gpus)

@@ -1,0 +1,67 @@
+"""Stopping: cancelled jobs let go of their workers; a platform that goes down drains its work."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from genplatform.catalog import JobRow
+from genplatform.domain.job import JobKind
+from genplatform.domain.keys import RunKey
+from genplatform.domain.retry import Cause
+from genplatform.domain.states import JobState
+from genplatform.engine.seam import Engine
+from genplatform.services.context import Wiring, hint
+from genplatform.services.endings import Ending, close_run
+
+log = logging.getLogger(__name__)
+
+CANCEL_GRACE_SECONDS = 10.0
+
+
+class Stopping:
+    """Asks workers to stop, and ends those that do not."""
+
+    def __init__(self, w: Wiring, engine: Engine) -> None:
+        self._w = w
+        self._engine = engine
+        self._asked: dict[RunKey, float] = {}
+
+    def cancelled(self, term: int, open_jobs: Sequence[JobRow]) -> None:
+        """Bring every job that is being cancelled to its end, within the grace."""
+        now = self._w.clock()
+        cancelling = [j for j in open_jobs if j.job_state is JobState.CANCELLING]
+        self._asked = {k: at for k, at in self._asked.items() if k in {j.run_key for j in cancelling}}
+        for job in cancelling:
+            key = job.run_key
+            if job.kind == JobKind.GENERATE:
+                # Its claims are void from here on: workers hear of it with their next heartbeat or publication.
+                close_run(self._w, key, Ending(Cause.CANCELLED, "It was cancelled."), term=term)
+            elif key not in self._asked:
+                self._asked[key] = now
+                self._engine.stop(key.actor, "cancel")
+            elif now - self._asked[key] > CANCEL_GRACE_SECONDS:
+                self._engine.kill(key.actor)
+                close_run(self._w, key, Ending(Cause.CANCELLED, "Its worker was ended after its grace."), term=term)
+
+    def ask_to_drain(self, open_jobs: Sequence[JobRow]) -> None:
+        """Ask every train Run to checkpoint and let go."""
+        for job in open_jobs:
+            if job.kind == JobKind.TRAIN:
+                self._engine.stop(job.run_key.actor, "shutdown")
+                with hint():
+                    self._w.queues.flag_stop(job.key, "shutdown")
+
+    def end_all(self, term: int, open_jobs: Sequence[JobRow]) -> None:
+        """Requeue whatever is still open: nothing of it is failed, its budget of tries is not touched."""
+        for job in open_jobs:
+            if job.kind == JobKind.TRAIN:
+                self._engine.kill(job.run_key.actor)
+            close_run(self._w, job.run_key, Ending(Cause.SHUTDOWN, "The platform went down."), term=term)
+            log.info("run_drained", extra={"job": job.job_id, "run": job.run})
+
+    def clear(self, jobs: Sequence[JobRow]) -> None:
+        """Take the shutdown flags back, so that the next start is not told to stop."""
+        for job in jobs:
+            with hint():
+                self._w.queues.clear_stop(job.key)

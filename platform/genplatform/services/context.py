@@ -1,0 +1,65 @@
+"""What every use case is given: the wired parts, and time and chance as values."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from genplatform.catalog import Catalog
+from genplatform.domain.ids import RandBelow
+from genplatform.domain.times import Clock
+from genplatform.errors import Unavailable
+from genplatform.queues.seam import Queues
+from genplatform.spec import RecipeBook
+from genplatform.store import Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The platform, wired. `secret` is its bearer token; `url` its origin as clients reach it."""
+
+    catalog: Catalog
+    queues: Queues
+    store: Store
+    recipes: RecipeBook
+    secret: str
+    clock: Clock
+    randbelow: RandBelow
+    url: str = ""
+
+    def jitter(self) -> float:
+        """Return a random share in [0, 1)."""
+        return self.randbelow(1_000_000) / 1_000_000
+
+
+@contextmanager
+def hint() -> Iterator[None]:
+    """Do something on Redis that is only a hint: when it cannot be reached, the reconciler does it later."""
+    try:
+        yield
+    except Unavailable as error:
+        log.warning("hint_not_sent", extra={"detail": error.message})
+
+
+Effect = Callable[[], object]
+
+
+class Effects:
+    """What is to be done on Redis once the transaction has committed, in order."""
+
+    def __init__(self) -> None:
+        self._effects: list[Effect] = []
+
+    def add(self, effect: Effect) -> None:
+        """Do this after the commit."""
+        self._effects.append(effect)
+
+    def run(self) -> None:
+        """Do all of it; what cannot be reached is left to the reconciler."""
+        for effect in self._effects:
+            with hint():
+                effect()

@@ -1,0 +1,164 @@
+"""How a Run ends without publishing, and what becomes of its Job and of those that need it.
+
+    a Run is open ──(its worker fails, falls silent, is stopped)──> the Run is closed
+         │                                                             │ RetryPolicy
+         └── the Job was being cancelled ──> cancelled                 ├──> queued | waiting (another Run)
+                                                                       └──> failed ──> dependents cancelled
+
+Nothing is closed twice: every step is conditional on the Run still being the current one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from genplatform.catalog import JobRow, Transaction
+from genplatform.domain.job import JobKind, ReasonCode
+from genplatform.domain.keys import RunKey
+from genplatform.domain.retry import Cause, Decision
+from genplatform.domain.states import ACTIVE_JOB_STATES, JobState, RunState
+from genplatform.errors import LostLeadership
+from genplatform.services.context import Effects, Wiring
+from genplatform.spec import parse_stored, retry_policy
+
+RUN_ENDS = {
+    Cause.NODE_LOST: RunState.LOST,
+    Cause.PREEMPTED: RunState.PREEMPTED,
+    Cause.SHUTDOWN: RunState.PREEMPTED,
+    Cause.CANCELLED: RunState.CANCELLED,
+}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why a Run ended, for the record and for people."""
+
+    cause: Cause
+    message: str
+    hint: str = ""
+    code: str = ""  # the job's error code where it differs from the cause
+
+
+def close_run(w: Wiring, key: RunKey, ending: Ending, *, term: int | None = None) -> JobState | None:
+    """Close a Run; returns the state its Job came to, None when the Run was not the current one any more.
+
+    A dispatcher gives its `term` and gets LostLeadership when that is over.
+    """
+    effects = Effects()
+    with w.catalog.write() as tx:
+        if term is not None and not tx.leaders.hold(term):
+            raise LostLeadership(f"Term {term} is over.", "")
+        job = tx.jobs.by_id(key.tenant, key.job_id, lock=True)
+        if job is None or job.run != key.run or job.job_state not in ACTIVE_JOB_STATES:
+            return None
+        reached = end_run(w, tx, effects, job, ending)
+    effects.run()
+    return reached
+
+
+def end_run(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, ending: Ending) -> JobState:
+    """Close the current Run of a locked, active Job within a transaction."""
+    now = w.clock()
+    cancelling = job.job_state is JobState.CANCELLING
+    cause = Cause.CANCELLED if cancelling else ending.cause
+    state = RUN_ENDS.get(cause, RunState.FAILED)
+    tx.runs.move(job.id, job.run, state, cause=cause.value, message=ending.message, finished_at=now)
+    tx.shards.release_all(job.id)
+    _forget_run(w, effects, job)
+    said: dict[str, Any] = {"run": job.run, "state": state.value, "cause": cause.value, "message": ending.message}
+    tx.events.add(job.tenant_id, job.id, now, "run_ended", said)
+    if cancelling:
+        cancel_job(w, tx, effects, job, ReasonCode.CANCELLED_BY_USER, "It was cancelled.")
+        return JobState.CANCELLED
+    policy = retry_policy(parse_stored(job.spec))
+    decision = policy.decide(ending.cause, tx.runs.ended_by_cause(job.id), w.jitter())
+    if not decision.retry:
+        fail_job(w, tx, effects, job, ending)
+        return JobState.FAILED
+    return _try_again(w, tx, effects, job, ending, decision)
+
+
+def _try_again(
+    w: Wiring, tx: Transaction, effects: Effects, job: JobRow, ending: Ending, decision: Decision
+) -> JobState:
+    now = w.clock()
+    to = JobState.WAITING if decision.delay else JobState.QUEUED
+    run_at = now + decision.delay if decision.delay else None
+    message = f"{ending.message} {decision.message}"
+    tx.jobs.move(job.id, to, run=job.run, run_at=run_at, rate=None, reason_code=decision.code, reason_message=message)
+    said = {"after_run": job.run, "cause": ending.cause.value, "delay_seconds": round(decision.delay, 3)}
+    tx.events.add(job.tenant_id, job.id, now, "retrying", said)
+    if to is JobState.QUEUED:
+        effects.add(lambda: w.queues.submit([job.key]))
+    return to
+
+
+def fail_job(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, ending: Ending) -> None:
+    """Fail a Job, and cancel those that need it."""
+    now = w.clock()
+    code = ending.code or ending.cause.value
+    tx.jobs.move(
+        job.id,
+        JobState.FAILED,
+        run=job.run,
+        reason_code=code,
+        reason_message=ending.message,
+        error_code=code,
+        error_message=ending.message,
+        error_hint=ending.hint,
+        finished_at=now,
+        rate=None,
+    )
+    tx.events.add(job.tenant_id, job.id, now, "failed", {"code": code, "message": ending.message, "hint": ending.hint})
+    _cancel_dependents(w, tx, effects, job, "failed")
+
+
+def cancel_job(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, code: ReasonCode, message: str) -> None:
+    """Bring a Job to `cancelled`, and those that need it."""
+    now = w.clock()
+    tx.jobs.move(
+        job.id,
+        JobState.CANCELLED,
+        run=job.run,
+        reason_code=code.value,
+        reason_message=message,
+        finished_at=now,
+        run_at=None,
+        rate=None,
+    )
+    tx.events.add(job.tenant_id, job.id, now, "cancelled", {"code": code.value, "message": message})
+    effects.add(lambda: w.queues.clear_stop(job.key))
+    _cancel_dependents(w, tx, effects, job, "was cancelled")
+
+
+def succeed_job(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, **values: Any) -> bool:
+    """Bring a running Job to `succeeded` under its fence and release those that wait for it."""
+    now = w.clock()
+    changes = {"finished_at": now, "reason_code": None, "reason_message": None, "rate": None} | values
+    if not tx.jobs.move(job.id, JobState.SUCCEEDED, run=job.run, **changes):
+        return False
+    tx.runs.move(job.id, job.run, RunState.SUCCEEDED, finished_at=now)
+    tx.events.add(job.tenant_id, job.id, now, "succeeded", {"run": job.run})
+    _forget_run(w, effects, job)
+    for dependent in [tx.jobs.get(pk) for pk in tx.jobs.need_met(job.id)]:
+        tx.jobs.move(dependent.id, JobState.QUEUED, reason_code=None, reason_message=None)
+        tx.events.add(dependent.tenant_id, dependent.id, now, "queued", {})
+        effects.add(lambda key=dependent.key: w.queues.submit([key]))  # type: ignore[misc]
+    effects.add(w.queues.wake)
+    return True
+
+
+def _cancel_dependents(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, how: str) -> None:
+    for dependent in tx.jobs.dependents_of(job.id):
+        if dependent.job_state is JobState.WAITING:
+            message = f"It needs {job.name} ({job.job_id}), which {how}."
+            cancel_job(w, tx, effects, dependent, ReasonCode.DEPENDENCY_FAILED, message)
+
+
+def _forget_run(w: Wiring, effects: Effects, job: JobRow) -> None:
+    effects.add(lambda: w.queues.release([job.run_key]))
+    if job.kind == JobKind.GENERATE and job.pool is not None:
+        pool = job.pool
+        effects.add(lambda: w.queues.withdraw(pool, job.key))
+    effects.add(w.queues.wake)

@@ -1,0 +1,64 @@
+"""Fold reports of progress, metrics and logs into the catalog, in batches."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import Any
+
+from genplatform.catalog import JobRow, Transaction
+from genplatform.domain.keys import JobKey
+from genplatform.errors import BadRequest
+from genplatform.services import wire
+from genplatform.services.context import Wiring
+from genplatform.services.leadership import led
+
+BATCH = 500
+
+
+def fold(w: Wiring, term: int) -> int:
+    """Commit the oldest reports, then drop them from Redis; returns how many."""
+    entries = w.queues.read_reports(BATCH)
+    if not entries:
+        return 0
+    by_job: dict[JobKey, list[wire.Report]] = defaultdict(list)
+    for entry in entries:
+        try:
+            report = wire.parse(wire.Report, entry)
+        except BadRequest:
+            continue  # a forged or torn entry says nothing
+        by_job[JobKey(report.tenant, report.job_id)].append(report)
+    with led(w, term) as tx:
+        for key, reports in by_job.items():
+            job = tx.jobs.by_id(key.tenant, key.job_id)
+            if job is not None:
+                _fold_job(tx, job, reports)
+    w.queues.drop_reports(len(entries))
+    return len(entries)
+
+
+def _fold_job(tx: Transaction, job: JobRow, reports: list[wire.Report]) -> None:
+    for report in reversed(reports):
+        if report.progress is not None:
+            p = report.progress
+            tx.jobs.touch(job.id, run=report.run, done=p.done, total=p.total, unit=p.unit[:64], rate=p.rate)
+            break
+    row = {"tenant_id": job.tenant_id, "job_pk": job.id}
+    events: list[dict[str, Any]] = []
+    logs: list[dict[str, Any]] = []
+    for report in reports:
+        for m in report.metrics:
+            values = {k: v if v is None or math.isfinite(v) else str(v) for k, v in m.values.items()}
+            data = {"run": report.run, "step": m.step, "values": values}
+            events.append(row | {"time": m.time, "type": "metrics", "data": data})
+        for e in report.events:
+            events.append(row | {"time": e.time, "type": e.type[:64], "data": e.data | {"run": report.run}})
+        for line in report.logs:
+            logs.append(row | {"run": report.run, "seq": line.seq, "time": line.time, "text": _clean(line.text)})
+    tx.events.add_many(events)
+    tx.events.add_logs(logs)
+
+
+def _clean(text: str) -> str:
+    # PostgreSQL's text holds no NUL.
+    return text.replace("\x00", "\\x00")

@@ -1,0 +1,273 @@
+"""What code on nodes may say and ask: started, heartbeat, progress, artifact, claim, failed, released.
+
+A node is believed about its own Run or claim and about nothing else, and only while that
+Run or claim is the current one in the catalog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from genplatform.catalog import JobRow, ShardRow, Transaction
+from genplatform.domain.keys import ClaimKey, JobKey, LeaseKey, RunKey, ShardKey
+from genplatform.domain.retry import Cause
+from genplatform.domain.states import ACTIVE_JOB_STATES, JobState, RunState, ShardState
+from genplatform.domain.times import LEASE_SECONDS
+from genplatform.domain.tokens import Grant, PoolGrant, RunGrant
+from genplatform.errors import Fenced, Unauthorized, Unavailable
+from genplatform.services import wire
+from genplatform.services.context import Effects, Wiring, hint
+from genplatform.services.endings import Ending, close_run, end_run
+from genplatform.services.publish import publish_model, publish_shards
+
+AT_WORK = (JobState.STARTING, JobState.RUNNING)
+# A shard that ended this many claims without a result kills its workers or cannot be made.
+MAX_SHARD_FAILURES = 5
+CHECKPOINTS_KEPT = 3
+
+
+def started(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Note that a Run's worker is at work. Raises Fenced when the Run is not the current one."""
+    said = wire.parse(wire.Started, body)
+    key = own_run(grant, said)
+    with w.catalog.write() as tx:
+        job = current_job(tx, key)
+        _note_running(w, tx, job, said.node, said.worker)
+    with hint():
+        w.queues.grant([key], LEASE_SECONDS)
+    return {}
+
+
+def heartbeat(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Lengthen a worker's leases; return what it should stop and why.
+
+    A lease that Redis does not know is lost only when the catalog says so too: after a
+    wipe of Redis, work that is still current is taken up again as it is.
+    """
+    said = wire.parse(wire.Heartbeat, body)
+    leases: list[LeaseKey] = [own_run(grant, r) for r in said.runs] + [own_claim(grant, c) for c in said.claims]
+    unknown = leases
+    stops: dict[JobKey, str] = {}
+    with hint():
+        unknown = w.queues.renew(leases, LEASE_SECONDS)
+        stops = w.queues.stops(sorted({lease.job for lease in leases}))
+    lost = _not_current(w, unknown) if unknown else set()
+    kept = [lease for lease in unknown if lease not in lost]
+    if kept:
+        with hint():
+            w.queues.grant(kept, LEASE_SECONDS)
+    told = [_stop(lease, "lost" if lease in lost else stops.get(lease.job, "")) for lease in leases]
+    return {"stop": [stop for stop in told if stop["reason"]]}
+
+
+def progress(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Pass progress, metrics and log lines on; the dispatcher folds them into the catalog in batches."""
+    said = wire.parse(wire.Report, body)
+    tenant = _tenant(grant)
+    if isinstance(grant, RunGrant):
+        own_run(grant, said)
+    w.queues.report([said.model_dump(mode="json") | {"tenant": tenant}])
+    return {}
+
+
+def artifact(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Record a checkpoint or sheet under the Run's fence; older checkpoints than the spec keeps are forgotten."""
+    said = wire.parse(wire.ArtifactBody, body)
+    key = own_run(grant, said)
+    now = w.clock()
+    with w.catalog.write() as tx:
+        job = current_job(tx, key)
+        values = said.model_dump(exclude={"job_id"})
+        tx.artifacts.insert(values | {"tenant_id": key.tenant, "job_pk": job.id, "created_at": now})
+        told = {"path": said.key, "uri": w.store.uri(said.key), "step": said.step, "run": said.run}
+        tx.events.add(key.tenant, job.id, now, said.kind, told)
+        if said.kind == "checkpoint":
+            keep = int((job.spec.get("checkpoint") or {}).get("keep", CHECKPOINTS_KEPT))
+            old = [a.key for a in tx.artifacts.of_job(job.id, "checkpoint")[keep:]]
+            tx.artifacts.forget(job.id, old)
+    return {}
+
+
+def claim(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Claim up to `max` shards offered to the worker's pool; returns at once, perhaps with none."""
+    said = wire.parse(wire.Claim, body)
+    if not isinstance(grant, PoolGrant):
+        raise Unauthorized("This token does not speak for a pool.", "Claim with the pool's token.")
+    offered = [s for s in w.queues.take_shards(grant.pool, said.max) if s.tenant == grant.tenant]
+    if not offered:
+        return {"shards": []}
+    orders: list[dict[str, Any]] = []
+    with w.catalog.write() as tx:
+        for shard in offered:
+            order = _claim_one(w, tx, grant.pool, shard, said)
+            if order is not None:
+                orders.append(order)
+    with hint():
+        keys = [ClaimKey(o["tenant"], o["job_id"], o["run"], o["shard"], o["claim"]) for o in orders]
+        w.queues.grant(keys, LEASE_SECONDS)
+    return {"shards": orders}
+
+
+def publish(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Publish a train Run's model, or shards: each one transaction under its fences."""
+    if body.get("kind") == "model":
+        model = wire.parse(wire.PublishModel, body)
+        return publish_model(w, own_run(grant, model), model)
+    shards = wire.parse(wire.PublishShards, body)
+    return publish_shards(w, [(own_claim(grant, s), s) for s in shards.shards])
+
+
+def failed(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Take note that a Run, or one claim, ended in an error; the retry policy decides what follows."""
+    said = wire.parse(wire.Failed, body)
+    key = RunKey(_tenant(grant), said.job_id, said.run)
+    code = said.cause.value
+    ending = Ending(said.cause, said.message, said.hint, code)
+    if said.shard is None or said.claim is None:
+        own_run(grant, said)
+        if close_run(w, key, ending) is None:
+            raise _fenced(key)
+        return {}
+    effects = Effects()
+    with w.catalog.write() as tx:
+        job = current_job(tx, key)
+        end_claim(w, tx, effects, job, ClaimKey(*key, said.shard, said.claim), ending)
+    effects.run()
+    return {}
+
+
+def released(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Close a Run that stopped because it was asked to; its budget of tries is not touched."""
+    said = wire.parse(wire.Released, body)
+    key = own_run(grant, said)
+    cause = {"cancel": Cause.CANCELLED, "pause": Cause.PREEMPTED, "shutdown": Cause.SHUTDOWN}[said.reason]
+    at = "" if said.step is None else f" at step {said.step}"
+    if close_run(w, key, Ending(cause, f"It stopped{at} as asked ({said.reason}).")) is None:
+        raise _fenced(key)
+    return {}
+
+
+def end_claim(
+    w: Wiring, tx: Transaction, effects: Effects, job: JobRow, claim: ClaimKey, ending: Ending
+) -> ShardState | None:
+    """End a claim without a result: the shard is offered again, or ends its job when that cannot help.
+
+    Returns the state the shard came to; None when the claim was not the current one.
+    """
+    shard = tx.shards.get(job.id, claim.shard)
+    if shard is None or (shard.run, shard.claim) != (claim.run, claim.claim):
+        return None
+    failures = shard.failures + 1
+    hopeless = ending.cause is Cause.USER_ERROR or failures >= MAX_SHARD_FAILURES
+    to = ShardState.FAILED if hopeless else ShardState.PENDING
+    if not tx.shards.settle(job.id, claim.shard, claim.run, claim.claim, to, failures=failures):
+        return None
+    told = {"shard": claim.shard, "claim": claim.claim, "cause": ending.cause.value, "message": ending.message}
+    tx.events.add(job.tenant_id, job.id, w.clock(), "claim_ended", told)
+    effects.add(lambda: w.queues.release([claim]))
+    if hopeless:
+        code = ending.code if ending.cause is Cause.USER_ERROR else "poisoned"
+        end_run(w, tx, effects, job, Ending(Cause.USER_ERROR, ending.message, ending.hint, code))
+    elif job.pool is not None:
+        pool = job.pool
+        effects.add(lambda: w.queues.hand_off(pool, [ShardKey(*claim[:4])]))
+    return to
+
+
+def own_run(grant: Grant, body: wire.RunBody) -> RunKey:
+    """Return the Run a body speaks of; raises Unauthorized when the token is for another."""
+    if grant != RunGrant(grant.tenant, body.job_id, body.run):
+        raise Unauthorized("This token does not speak for that run.", "Use the token the run was started with.")
+    return RunKey(grant.tenant, body.job_id, body.run)
+
+
+def own_claim(grant: Grant, body: wire.ClaimBody) -> ClaimKey:
+    """Return the claim a body speaks of; raises Unauthorized when the token is not a pool's."""
+    return ClaimKey(_tenant(grant), body.job_id, body.run, body.shard, body.claim)
+
+
+def current_job(tx: Transaction, key: RunKey) -> JobRow:
+    """Return the locked Job whose current, open Run this is; raises Fenced."""
+    job = tx.jobs.by_id(key.tenant, key.job_id, lock=True)
+    if job is None or job.run != key.run or job.job_state not in ACTIVE_JOB_STATES:
+        raise _fenced(key)
+    return job
+
+
+def _tenant(grant: Grant) -> str:
+    return grant.tenant
+
+
+def _fenced(key: RunKey) -> Fenced:
+    return Fenced(f"Run {key.run} of job {key.job_id} is not the current one.", "Stop; another run took over.")
+
+
+def _note_running(w: Wiring, tx: Transaction, job: JobRow, node: str, worker: str) -> None:
+    now = w.clock()
+    if tx.runs.move(job.id, job.run, RunState.RUNNING, node=node, worker=worker, started_at=now):
+        reason = {"reason_code": None, "reason_message": None}
+        tx.jobs.move(job.id, JobState.RUNNING, run=job.run, started_at=job.started_at or now, **reason)
+        tx.events.add(job.tenant_id, job.id, now, "running", {"run": job.run, "node": node, "worker": worker})
+
+
+def _claim_one(w: Wiring, tx: Transaction, pool: str, shard: ShardKey, said: wire.Claim) -> dict[str, Any] | None:
+    """Claim one offered shard if the catalog agrees; a stale or forged offer gives None."""
+    job = tx.jobs.by_id(shard.tenant, shard.job_id, lock=True)
+    if job is None or job.run != shard.run or job.job_state not in AT_WORK or job.pool != pool:
+        return None
+    number = tx.shards.claim(job.id, shard.shard, shard.run, said.worker)
+    row = tx.shards.get(job.id, shard.shard)
+    if number is None or row is None or job.model_version_id is None:
+        return None
+    _note_running(w, tx, job, said.node, said.worker)
+    return _shard_order(tx, job, row)
+
+
+def _shard_order(tx: Transaction, job: JobRow, shard: ShardRow) -> dict[str, Any]:
+    version = tx.models.get(job.model_version_id or 0)
+    return {
+        "tenant": job.tenant_id,
+        "job_id": job.job_id,
+        "run": shard.run,
+        "shard": shard.number,
+        "claim": shard.claim,
+        "start": shard.start,
+        "count": shard.count,
+        "seed": job.spec["seed"],
+        "format": job.spec["output"]["format"],
+        "batch_size": job.spec.get("batch_size"),
+        "cond": None,
+        "lineage": {
+            "job": job.job_id,
+            "name": job.name,
+            "model": version.ref,
+            "model_digest": version.digest,
+            "data_digest": version.data_digest,
+            "recipe": version.recipe,
+            "code_version": version.code_version,
+        },
+    }
+
+
+def _not_current(w: Wiring, leases: list[LeaseKey]) -> set[LeaseKey]:
+    """Return those leases that the catalog does not know as current; none when it cannot be asked."""
+    lost: set[LeaseKey] = set()
+    try:
+        with w.catalog.read() as tx:
+            for lease in leases:
+                job = tx.jobs.by_id(lease.tenant, lease.job_id)
+                if job is None or job.run != lease.run or job.job_state not in ACTIVE_JOB_STATES:
+                    lost.add(lease)
+                elif isinstance(lease, ClaimKey):
+                    shard = tx.shards.get(job.id, lease.shard)
+                    if shard is None or shard.claim != lease.claim or shard.state != ShardState.CLAIMED:
+                        lost.add(lease)
+    except Unavailable:
+        return set()
+    return lost
+
+
+def _stop(lease: LeaseKey, reason: str) -> dict[str, Any]:
+    shard = lease.shard if isinstance(lease, ClaimKey) else None
+    return {"job_id": lease.job_id, "run": lease.run, "shard": shard, "reason": reason}

@@ -1,0 +1,80 @@
+"""Reading what a generate job published, item by item."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from genplatform.catalog import JobRow, ShardRow, Transaction
+from genplatform.domain import layout
+from genplatform.domain.job import JobKind
+from genplatform.domain.states import ShardState
+from genplatform.errors import BadRequest, NotFound
+from genplatform.services import lookup
+from genplatform.services.context import Wiring
+
+
+def ls(w: Wiring, tenant: str, ref: str, *, limit: int = 100, after: str | None = None) -> dict[str, Any]:
+    """Return published items in order of their index; `next` is the last index of a page that has a next one."""
+    first = _first(after)
+    with w.catalog.read() as tx:
+        job = _generate_job(tx, tenant, ref)
+        shards = tx.shards.in_state(job.id, ShardState.PUBLISHED)
+    items: list[dict[str, Any]] = []
+    for item in _items(w, job, [s for s in shards if s.start + s.count > first]):
+        if item["index"] >= first:
+            items.append(item)
+        if len(items) > limit:
+            break
+    page = items[:limit]
+    following = str(page[-1]["index"]) if len(items) > limit else None
+    return {"job_id": job.job_id, "count": sum(s.count for s in shards), "items": page, "next": following}
+
+
+def show(w: Wiring, tenant: str, ref: str, index: int) -> dict[str, Any]:
+    """Return one published item, with where its first file lies."""
+    job, item = _find(w, tenant, ref, index)
+    return item | {"uri": w.store.uri(f"{layout.outputs(job.key)}/{item['path']}")}
+
+
+def content(w: Wiring, tenant: str, ref: str, index: int) -> tuple[bytes, str]:
+    """Return the bytes and the media type of an item's first file."""
+    job, item = _find(w, tenant, ref, index)
+    return w.store.read_bytes(f"{layout.outputs(job.key)}/{item['path']}"), item["files"][0]["mime"]
+
+
+def _find(w: Wiring, tenant: str, ref: str, index: int) -> tuple[JobRow, dict[str, Any]]:
+    with w.catalog.read() as tx:
+        job = _generate_job(tx, tenant, ref)
+        shard = tx.shards.containing(job.id, index)
+    if shard is not None and shard.state == ShardState.PUBLISHED:
+        for item in _items(w, job, [shard]):
+            if item["index"] == index:
+                return job, item
+    raise NotFound(f"Job {job.job_id} has no published item {index}.", f"`genctl outputs ls {job.job_id}` lists them.")
+
+
+def _items(w: Wiring, job: JobRow, shards: list[ShardRow]) -> Iterator[dict[str, Any]]:
+    for shard in shards:
+        manifest = w.store.read_bytes(f"{layout.outputs(job.key)}/{shard.folder}/{layout.MANIFEST}")
+        for line in manifest.splitlines():
+            yield json.loads(line)
+
+
+def _generate_job(tx: Transaction, tenant: str, ref: str) -> JobRow:
+    job = lookup.job(tx, tenant, ref)
+    if job.kind != JobKind.GENERATE:
+        raise BadRequest(
+            f"Job {job.job_id} is a {job.kind} job and has no outputs.",
+            f"`genctl show {job.job_id}` tells what it made.",
+        )
+    return job
+
+
+def _first(after: str | None) -> int:
+    if after is None or after == "":
+        return 0
+    if not after.isdecimal() or len(after) > 18:
+        raise BadRequest(f"{after!r} is not a page mark.", "Give the `next` of the page before.")
+    return int(after) + 1

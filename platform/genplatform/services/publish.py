@@ -1,0 +1,125 @@
+"""Publication: exactly once, whatever ran twice.
+
+A model is published by one transaction that holds only while its Run is the current one; a
+shard by one that holds only while its Run *and* its claim are. A worker that was taken for
+dead and comes back meets a newer number and changes nothing. A publication repeated because
+its answer was lost is answered again, and not done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from genplatform.catalog import JobRow, Transaction
+from genplatform.domain import layout
+from genplatform.domain.keys import ClaimKey, RunKey
+from genplatform.domain.states import JobState, ShardState
+from genplatform.errors import BadRequest, Fenced
+from genplatform.services import wire
+from genplatform.services.context import Effects, Wiring
+from genplatform.services.endings import succeed_job
+from genplatform.spec import parse_stored, published_name
+
+
+def publish_model(w: Wiring, key: RunKey, body: wire.PublishModel) -> dict[str, Any]:
+    """Publish a train Run's model and end its Job. Raises Fenced when the Run is not the current one."""
+    made = body.model
+    if made.key != layout.model(key.tenant, made.digest):
+        raise BadRequest(
+            f"The model's key {made.key!r} is not the one of its digest.", "Put it where layout.model says."
+        )
+    effects = Effects()
+    with w.catalog.write() as tx:
+        job = tx.jobs.by_id(key.tenant, key.job_id, lock=True)
+        if job is None or job.run != key.run:
+            raise _fenced(key)
+        if job.job_state is JobState.SUCCEEDED:
+            return {"model": _ref(tx, job)}
+        if job.job_state not in (JobState.STARTING, JobState.RUNNING):
+            raise _fenced(key)
+        version_id, ref = _add_version(w, tx, job, made)
+        succeed_job(w, tx, effects, job, model_version_id=version_id, done=job.total)
+        tx.events.add(key.tenant, job.id, w.clock(), "published", {"model": ref, "digest": made.digest})
+    effects.run()
+    return {"model": ref}
+
+
+def publish_shards(w: Wiring, shards: Sequence[tuple[ClaimKey, wire.PublishShard]]) -> dict[str, Any]:
+    """Publish shards, in one transaction; each is judged by its own fences."""
+    effects = Effects()
+    results: list[dict[str, Any]] = []
+    with w.catalog.write() as tx:
+        for key, body in sorted(shards, key=lambda pair: pair[0]):
+            reason = _publish_shard(w, tx, key, body)
+            said = {"job_id": key.job_id, "shard": key.shard, "claim": key.claim}
+            results.append(said | {"published": reason is None, "reason": reason})
+    effects.add(lambda: w.queues.release([key for key, _ in shards]))
+    effects.add(w.queues.wake)
+    effects.run()
+    return {"results": results}
+
+
+def _publish_shard(w: Wiring, tx: Transaction, key: ClaimKey, body: wire.PublishShard) -> str | None:
+    """Publish one shard; returns why not, or None."""
+    job = tx.jobs.by_id(key.tenant, key.job_id, lock=True)
+    shard = tx.shards.get(job.id, key.shard) if job is not None else None
+    if job is None or shard is None:
+        return "There is no such shard."
+    if shard.state == ShardState.PUBLISHED and (shard.run, shard.claim) == (key.run, key.claim):
+        return None
+    if job.run != key.run or job.job_state not in (JobState.STARTING, JobState.RUNNING):
+        return f"Run {key.run} is not the current one."
+    if body.manifest.key != f"{layout.shard(key)}/{layout.MANIFEST}" or body.count != shard.count:
+        return f"The shard's files or its count of {body.count} are not what was claimed ({shard.count})."
+    now = w.clock()
+    values = {
+        "folder": layout.shard_name(key),
+        "failed_items": body.failed,
+        "manifest_sha256": body.manifest.sha256,
+        "size": body.bytes,
+        "published_at": now,
+    }
+    if not tx.shards.settle(job.id, key.shard, key.run, key.claim, ShardState.PUBLISHED, **values):
+        return f"Claim {key.claim} is not the current one."
+    done = job.done + shard.count
+    run = tx.runs.get(job.id, job.run)
+    begun = (run.started_at if run else None) or now
+    before = done if run is None or run.number == 1 else shard.count
+    rate = before / (now - begun) if now > begun else None
+    tx.jobs.touch(job.id, run=key.run, done=done, rate=rate)
+    return None
+
+
+def _add_version(w: Wiring, tx: Transaction, job: JobRow, made: wire.ModelBody) -> tuple[int | None, str | None]:
+    name = published_name(parse_stored(job.spec))
+    if name is None:
+        return None, None
+    values = {
+        "recipe": made.recipe,
+        "modality": made.modality,
+        "config": made.config,
+        "tile": made.tile,
+        "job_id": job.job_id,
+        "digest": made.digest,
+        "key": made.key,
+        "size": made.size,
+        "data_digest": made.data_digest,
+        "code_version": str(made.card.get("code_version", ""))[:64],
+        "metrics": made.metrics,
+        "card": made.card,
+        "created_at": w.clock(),
+    }
+    version_id, number = tx.models.publish(job.tenant_id, name, values)
+    return version_id, f"{name}@{number}"
+
+
+def _ref(tx: Transaction, job: JobRow) -> str | None:
+    return tx.models.get(job.model_version_id).ref if job.model_version_id is not None else None
+
+
+def _fenced(key: RunKey) -> Fenced:
+    return Fenced(
+        f"Run {key.run} of job {key.job_id} may not publish: it is not the current one.",
+        "Stop; another run took over, or the job was cancelled.",
+    )

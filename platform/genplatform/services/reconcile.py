@@ -1,0 +1,131 @@
+"""What the record says stands open: from it the dispatcher rebuilds everything it holds, and all of Redis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from genplatform.catalog import JobRow
+from genplatform.domain.job import JobKind, Reason
+from genplatform.domain.keys import ClaimKey, JobKey, LeaseKey, ShardKey
+from genplatform.domain.states import ACTIVE_JOB_STATES, JobState, ShardState
+from genplatform.domain.times import LEASE_SECONDS
+from genplatform.services.context import Effects, Wiring
+from genplatform.services.leadership import led
+from genplatform.services.runs import START_SECONDS, pool_order
+
+BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Jobs that have not ended and are not waiting: queued, and with an open Run."""
+
+    queued: list[JobRow]
+    open: list[JobRow]
+
+
+def standing(w: Wiring) -> Standing:
+    """Return what stands, oldest first."""
+    with w.catalog.read() as tx:
+        queued: list[JobRow] = []
+        while page := tx.jobs.in_states([JobState.QUEUED], after=queued[-1].id if queued else 0):
+            queued += page
+        return Standing(queued, tx.jobs.in_states(ACTIVE_JOB_STATES))
+
+
+def open_jobs(w: Wiring) -> list[JobRow]:
+    """Return the jobs with an open Run, oldest first."""
+    with w.catalog.read() as tx:
+        return tx.jobs.in_states(ACTIVE_JOB_STATES)
+
+
+def claims_of(w: Wiring, jobs: list[JobRow]) -> dict[ClaimKey, str]:
+    """Return the open claims of generate jobs, each with its worker's name."""
+    found: dict[ClaimKey, str] = {}
+    with w.catalog.read() as tx:
+        for job in jobs:
+            for shard in tx.shards.in_state(job.id, ShardState.CLAIMED):
+                found[ClaimKey(*job.key, shard.run, shard.number, shard.claim)] = shard.worker or ""
+    return found
+
+
+def pool_orders(w: Wiring, jobs: list[JobRow], api_url: str) -> dict[str, dict[str, Any]]:
+    """Return, a pool, what its workers are given."""
+    with w.catalog.read() as tx:
+        versions = {j.pool: (j, tx.models.get(j.model_version_id)) for j in jobs if j.pool and j.model_version_id}
+    return {pool: pool_order(w, job.tenant_id, model, api_url) for pool, (job, model) in versions.items() if pool}
+
+
+def note_reasons(w: Wiring, term: int, reasons: dict[JobKey, Reason]) -> None:
+    """Record why queued jobs wait."""
+    with led(w, term) as tx:
+        for key, reason in reasons.items():
+            job = tx.jobs.by_id(key.tenant, key.job_id)
+            if job is not None and job.job_state is JobState.QUEUED:
+                tx.jobs.touch(job.id, run=job.run, reason_code=reason.code, reason_message=reason.message)
+
+
+def queued(w: Wiring, keys: list[JobKey]) -> list[JobRow]:
+    """Return those of the submitted jobs that are queued: the intake's word is only a hint."""
+    with w.catalog.read() as tx:
+        rows = [tx.jobs.by_id(key.tenant, key.job_id) for key in keys]
+    return [row for row in rows if row is not None and row.job_state is JobState.QUEUED]
+
+
+def promote(w: Wiring, term: int) -> list[JobKey]:
+    """Queue the waiting jobs whose time has come; returns them."""
+    with w.catalog.read() as tx:
+        due = tx.jobs.due(w.clock(), BATCH)
+    if not due:
+        return []
+    promoted: list[JobKey] = []
+    with led(w, term) as tx:
+        for job in due:
+            if tx.jobs.move(job.id, JobState.QUEUED, only_from={JobState.WAITING}, run_at=None):
+                tx.events.add(job.tenant_id, job.id, w.clock(), "queued", {})
+                promoted.append(job.key)
+    return promoted
+
+
+def restore(w: Wiring, jobs: list[JobRow]) -> None:
+    """Put back into Redis what the open Runs need there: leases, offers and stop flags.
+
+    A lease that is missing is given one lease of grace, so that a worker that still lives
+    re-attaches with its next heartbeat instead of starting over.
+    """
+    effects = Effects()
+    for job in jobs:
+        if job.job_state is JobState.CANCELLING:
+            effects.add(lambda key=job.key: w.queues.flag_stop(key, "cancel"))  # type: ignore[misc]
+        if job.kind == JobKind.GENERATE:
+            _restore_shards(w, effects, job)
+        else:
+            seconds = START_SECONDS if job.job_state is JobState.STARTING else LEASE_SECONDS
+            effects.add(lambda key=job.run_key, s=seconds: _regrant(w, [key], s))  # type: ignore[misc]
+    effects.run()
+
+
+def _restore_shards(w: Wiring, effects: Effects, job: JobRow) -> None:
+    if job.pool is None or job.job_state is JobState.CANCELLING:
+        return
+    pool = job.pool
+    with w.catalog.read() as tx:
+        pending = tx.shards.in_state(job.id, ShardState.PENDING)
+        claimed = tx.shards.in_state(job.id, ShardState.CLAIMED)
+    offers = [ShardKey(*job.run_key, s.number) for s in pending]
+    if offers:
+        effects.add(lambda: _offer(w, pool, offers))
+    if claimed:
+        claims: list[LeaseKey] = [ClaimKey(*job.key, s.run, s.number, s.claim) for s in claimed]
+        effects.add(lambda: _regrant(w, claims, LEASE_SECONDS))
+
+
+def _offer(w: Wiring, pool: str, offers: list[ShardKey]) -> None:
+    w.queues.hand_off(pool, offers)
+
+
+def _regrant(w: Wiring, leases: list[LeaseKey], seconds: float) -> None:
+    missing = w.queues.missing(leases)
+    if missing:
+        w.queues.grant(missing, seconds)

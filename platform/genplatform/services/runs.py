@@ -1,0 +1,186 @@
+"""Open a Run: the moment a queued Job becomes work for the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from genplatform import __version__
+from genplatform.catalog import JobRow, ModelRow, Transaction
+from genplatform.domain.job import JobKind
+from genplatform.domain.keys import ClaimKey, JobKey, RunKey, ShardKey, pool_id
+from genplatform.domain.retry import Cause
+from genplatform.domain.shards import plan_shards
+from genplatform.domain.states import JobState, ShardState
+from genplatform.domain.times import HEARTBEAT_SECONDS
+from genplatform.domain.tokens import PoolGrant, RunGrant, issue
+from genplatform.services.context import Effects, Wiring
+from genplatform.services.endings import Ending, fail_job
+from genplatform.services.leadership import led
+from genplatform.services.nodes import end_claim
+from genplatform.spec import model_ref, parse_stored, published_name
+
+# A starting actor loads Python, torch and the data before its first word.
+START_SECONDS = 60.0
+THREADS = 1
+POOL_IDLE_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """A Run just opened. `order` is for its actor (train) or for its pool's workers (generate)."""
+
+    key: RunKey
+    kind: JobKind
+    pool: str | None
+    workers: int
+    order: dict[str, Any]
+
+
+def open_run(w: Wiring, term: int, key: JobKey, *, workers: int, api_url: str) -> OpenedRun | None:
+    """Open the next Run of a queued Job; None when it is not queued any more.
+
+    A generate Job's model is pinned and its shards are planned with its first Run.
+    """
+    effects = Effects()
+    with led(w, term) as tx:
+        job = tx.jobs.by_id(key.tenant, key.job_id, lock=True)
+        if job is None or job.job_state is not JobState.QUEUED:
+            return None
+        number = job.run + 1
+        values: dict[str, Any] = {"workers": workers, "reason_code": None, "reason_message": None, "run_at": None}
+        model: ModelRow | None = None
+        if job.kind == JobKind.GENERATE:
+            model = _pinned(tx, job)
+            if model is None:
+                _fail_without_model(w, tx, effects, job)
+                effects.run()
+                return None
+            values |= {"model_version_id": model.id, "pool": pool_of(key.tenant, model)}
+            if not tx.shards.count(job.id):
+                ranges = plan_shards(job.total, model.tile, job.spec.get("batch_size"))
+                tx.shards.plan(key.tenant, job.id, ranges)
+        tx.jobs.move(job.id, JobState.STARTING, new_run=number, only_from={JobState.QUEUED}, **values)
+        now = w.clock()
+        tx.runs.open(key.tenant, job.id, number, term, now)
+        tx.events.add(key.tenant, job.id, now, "starting", {"run": number, "workers": workers})
+        run = RunKey(*key, number)
+        if model is None:
+            order = train_order(w, tx, job, run, api_url)
+            effects.add(lambda: w.queues.grant([run], START_SECONDS))
+        else:
+            order = pool_order(w, key.tenant, model, api_url)
+            offered = [ShardKey(*run, s.number) for s in tx.shards.in_state(job.id, ShardState.PENDING)]
+            pool = pool_of(key.tenant, model)
+            effects.add(lambda: _offer(w, pool, offered))
+    effects.run()
+    return OpenedRun(run, JobKind(job.kind), values.get("pool"), workers, order)
+
+
+def release_claims(w: Wiring, term: int, claims: list[ClaimKey], message: str) -> int:
+    """End claims whose workers are gone, so that their shards are offered again; returns how many."""
+    effects = Effects()
+    ended = 0
+    with led(w, term) as tx:
+        for claim in claims:
+            job = tx.jobs.by_id(claim.tenant, claim.job_id, lock=True)
+            if job is None or job.run != claim.run:
+                effects.add(lambda claim=claim: w.queues.release([claim]))  # type: ignore[misc]
+                continue
+            if end_claim(w, tx, effects, job, claim, Ending(Cause.NODE_LOST, message)) is None:
+                effects.add(lambda claim=claim: w.queues.release([claim]))  # type: ignore[misc]
+            else:
+                ended += 1
+    effects.run()
+    return ended
+
+
+def train_order(w: Wiring, tx: Transaction, job: JobRow, run: RunKey, api_url: str) -> dict[str, Any]:
+    """Return what a train Run's actor is given."""
+    spec = job.spec
+    checkpoints = tx.artifacts.of_job(job.id, "checkpoint")
+    return {
+        "tenant": run.tenant,
+        "job_id": run.job_id,
+        "run": run.run,
+        "name": job.name,
+        "actor": run.actor,
+        "api_url": api_url,
+        "token": issue(w.secret, RunGrant(*run)),
+        "store_url": w.store.url,
+        "recipe": spec["recipe"],
+        "params": spec["params"],
+        "data": spec["data"],
+        "split": spec["split"],
+        "budget": spec["budget"],
+        "seed": spec["seed"],
+        "checkpoint": spec["checkpoint"],
+        "sheet_every": spec["sheet_every"],
+        "publish": published_name(parse_stored(spec)),
+        "resume": [{"key": c.key, "sha256": c.sha256, "step": c.step} for c in checkpoints],
+        "heartbeat_seconds": HEARTBEAT_SECONDS,
+        "threads": THREADS,
+    }
+
+
+def pool_of(tenant: str, model: ModelRow) -> str:
+    """Return the pool whose workers hold this version under this code."""
+    return pool_id(tenant, model.digest, __version__)
+
+
+def pool_order(w: Wiring, tenant: str, model: ModelRow, api_url: str) -> dict[str, Any]:
+    """Return what a pool's workers are given; each gets its own `actor` name besides."""
+    pool = pool_of(tenant, model)
+    return {
+        "tenant": tenant,
+        "pool": pool,
+        "api_url": api_url,
+        "token": issue(w.secret, PoolGrant(tenant, pool)),
+        "store_url": w.store.url,
+        "model": model_order(model),
+        "max_claims": 1,
+        "idle_seconds": POOL_IDLE_SECONDS,
+        "heartbeat_seconds": HEARTBEAT_SECONDS,
+        "threads": THREADS,
+    }
+
+
+def model_order(model: ModelRow) -> dict[str, Any]:
+    """Return what a worker needs to load a model version."""
+    return {
+        "name": model.name,
+        "version": model.version,
+        "digest": model.digest,
+        "key": model.key,
+        "recipe": model.recipe,
+        "modality": model.modality,
+        "config": model.config,
+        "tile": model.tile,
+        "data_digest": model.data_digest,
+        "code_version": model.code_version,
+    }
+
+
+def _offer(w: Wiring, pool: str, shards: list[ShardKey]) -> None:
+    w.queues.hand_off(pool, shards)
+
+
+def _pinned(tx: Transaction, job: JobRow) -> ModelRow | None:
+    """Return the version a generate Job uses: pinned before, else what a needed job published, else the catalog's."""
+    if job.model_version_id is not None:
+        return tx.models.get(job.model_version_id)
+    ref = model_ref(parse_stored(job.spec))
+    if ref is None:
+        return None
+    for need in tx.jobs.needs_of(job.id):
+        if need.kind == JobKind.TRAIN and need.model_version_id is not None:
+            version = tx.models.get(need.model_version_id)
+            if version.name == ref.name and ref.version in (None, version.version):
+                return version
+    return tx.models.find(job.tenant_id, ref)
+
+
+def _fail_without_model(w: Wiring, tx: Transaction, effects: Effects, job: JobRow) -> None:
+    message = f"There is no model {job.spec['model']!r} to generate with."
+    hint = "`genctl models ls` lists what there is; the jobs it needs may have published another name."
+    fail_job(w, tx, effects, job, Ending(Cause.USER_ERROR, message, hint))
