@@ -1,0 +1,143 @@
+"""All that a training loop may touch of the world: report, save, should_stop, seeds.
+
+The loop knows neither Ray nor the platform; it is handed a RunContext. `PlatformContext`
+is the one that speaks to a store and to /internal/v1.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import tenacity
+
+from genplatform.domain import layout
+from genplatform.domain.keys import RunKey
+from genplatform.errors import GenctlError, Unavailable
+from genplatform.store import Store, Stored
+from genworkers.outbox import Outbox
+from genworkers.stop import StopFlag
+
+log = logging.getLogger(__name__)
+
+STORE_RETRY_SECONDS = 60.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SavedCheckpoint:
+    """A checkpoint that the platform has recorded: where it lies, the digest it must have, its step."""
+
+    key: str
+    sha256: str
+    step: int
+
+
+class RunContext(Protocol):
+    """What a loop is given."""
+
+    seed: int
+
+    def report(self, done: int, total: int, rate: float | None) -> None:
+        """Say how many steps are done."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Add a point to each metric."""
+
+    def log(self, text: str) -> None:
+        """Add a line, in plain words, to the run's log."""
+
+    def event(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Add an event to the job's history."""
+
+    def save(self, folder: Path, sha256: str, step: int) -> None:
+        """Keep a checkpoint's folder; its digest is `sha256`. Durable in the store when this returns."""
+
+    def sheet(self, png: bytes, step: int) -> None:
+        """Keep a sample sheet."""
+
+    def checkpoints(self) -> Sequence[SavedCheckpoint]:
+        """Return what this run may go on from, newest first."""
+
+    def fetch(self, saved: SavedCheckpoint, folder: Path) -> None:
+        """Copy a checkpoint to a local folder; raises NotFound when it is gone."""
+
+    def should_stop(self) -> str | None:
+        """Return why to stop (`stop.LOST`, `CANCEL`, `PAUSE`, `SHUTDOWN`), or None."""
+
+
+class PlatformContext:
+    """The RunContext of a run that the platform ordered."""
+
+    def __init__(self, order: Mapping[str, Any], store: Store, outbox: Outbox, stop: StopFlag) -> None:
+        self.seed = int(order["seed"])
+        self._run = RunKey(order["tenant"], order["job_id"], int(order["run"]))
+        self._store, self._outbox, self._stop = store, outbox, stop
+        self._keep = int(order["checkpoint"]["keep"])
+        self._saved = [SavedCheckpoint(r["key"], r["sha256"], int(r["step"])) for r in order.get("resume") or ()]
+
+    def report(self, done: int, total: int, rate: float | None) -> None:
+        """Say how many steps are done."""
+        self._outbox.progress(done, total, "steps", rate)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Add a point to each metric."""
+        self._outbox.metrics(step, values)
+
+    def log(self, text: str) -> None:
+        """Add a line to the run's log, and to this process's."""
+        log.info("%s", text)
+        self._outbox.log(text)
+
+    def event(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Add an event to the job's history."""
+        self._outbox.event(kind, data)
+
+    def save(self, folder: Path, sha256: str, step: int) -> None:
+        """Store the checkpoint under a name of this run's own, have it recorded, then let the oldest go."""
+        key = layout.checkpoint(self._run, step)
+        stored = patiently(lambda: self._store.put_tree(folder, key))
+        saved = SavedCheckpoint(key, sha256, step)
+        size = sum(s.size for s in stored)
+        self._outbox.artifact("checkpoint", Stored(key, sha256, size), step, then=lambda: self._recorded(saved))
+
+    def sheet(self, png: bytes, step: int) -> None:
+        """Store the sheet and have it recorded."""
+        stored = patiently(lambda: self._store.put_bytes(layout.sheet(self._run, step), png))
+        self._outbox.artifact("sheet", stored, step)
+
+    def checkpoints(self) -> Sequence[SavedCheckpoint]:
+        """Return what the order named."""
+        return tuple(self._saved)
+
+    def fetch(self, saved: SavedCheckpoint, folder: Path) -> None:
+        """Copy a checkpoint to a local folder."""
+        patiently(lambda: self._store.fetch_tree(saved.key, folder))
+
+    def should_stop(self) -> str | None:
+        """Return why to stop, or None."""
+        return self._stop.reason
+
+    def _recorded(self, saved: SavedCheckpoint) -> None:
+        # Only now: recording is fenced, so a run that is not current any more removes nothing.
+        self._saved.insert(0, saved)
+        for old in self._saved[self._keep :]:
+            try:
+                self._store.remove(old.key)
+            except GenctlError as error:
+                log.warning("checkpoint_not_removed: %s", error.message)
+        del self._saved[self._keep :]
+
+
+def patiently(act: Callable[[], T], seconds: float = STORE_RETRY_SECONDS) -> T:
+    """Do `act` on the store, trying again for a while when the store cannot be used."""
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(Unavailable),
+        wait=tenacity.wait_random_exponential(multiplier=0.2, max=5),
+        stop=tenacity.stop_after_delay(seconds),
+        reraise=True,
+    )
+    return retrying(act)

@@ -1,0 +1,119 @@
+"""Data in memory, addressed by index, with the digest of what was read; its split; and its order.
+
+Order is a function of (seed, epoch), so that a run that goes on at step N reads exactly what
+it would have read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genplatform.errors import BadRequest
+from genworkers.recipes.base import ItemShape
+
+PARTS = ("train", "validation", "test")
+DEFAULT_SPLIT = {"train": 0.70, "validation": 0.15, "test": 0.15}
+
+# Keys of independent random streams; the numbers are part of what makes a run repeatable.
+_SPLIT_STREAM = 1
+_ORDER_STREAM = 2
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Pictures (N, channels, height, width) in [-1, 1], their classes if known, and the digest of both."""
+
+    name: str
+    pictures: Tensor
+    labels: Tensor | None
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @property
+    def shape(self) -> ItemShape:
+        """The size of one picture."""
+        _, channels, height, width = self.pictures.shape
+        return ItemShape(height, width, channels)
+
+    def rows(self, indices: Tensor) -> dict[str, Tensor]:
+        """Return those items as a batch."""
+        batch = {"x": self.pictures[indices]}
+        if self.labels is not None:
+            batch["label"] = self.labels[indices]
+        return batch
+
+
+def _shuffled(count: int, *key: int) -> Tensor:
+    """Return a permutation that is a function of `key` alone (each part below 2**32, except the last)."""
+    folded = 0
+    for part in key:
+        folded = (folded << 32) | part
+    generator = np.random.Generator(np.random.Philox(key=folded % 2**128))
+    return torch.from_numpy(generator.permutation(count))
+
+
+def split_indices(count: int, shares: Mapping[str, float] | None = None, seed: int = 0) -> dict[str, Tensor]:
+    """Cut `count` items into train, validation and test, shuffled by `seed`, each index in exactly one.
+
+    `shares` must add up to 1; the seed is not the run's, so that runs with other seeds hold
+    out the same items. Raises BadRequest when nothing is left to train on.
+    """
+    wanted = dict(DEFAULT_SPLIT if shares is None else shares)
+    unknown = sorted(set(wanted) - set(PARTS))
+    if unknown or any(share < 0 for share in wanted.values()) or not math.isclose(sum(wanted.values()), 1.0):
+        raise BadRequest(
+            f"The split {wanted} cannot be used.", "Give train, validation and test as shares that add up to 1."
+        )
+    shuffled = _shuffled(count, _SPLIT_STREAM, seed % 2**32)
+    parts, start, share = {}, 0, 0.0
+    for part in PARTS:
+        share += wanted.get(part, 0.0)
+        # Rounding first: 0.7 + 0.15 + 0.15 is a hair below 1 in binary, which would lose an item.
+        end = math.floor(round(share * count, 6))
+        parts[part] = shuffled[start:end]
+        start = end
+    if not len(parts["train"]):
+        raise BadRequest(
+            f"A split of {wanted} leaves nothing of {count} items to train on.",
+            "Raise split.train, or bring more data.",
+        )
+    return parts
+
+
+@dataclass
+class Order:
+    """Which items each step reads: epochs end to end, each shuffled anew by (seed, epoch)."""
+
+    indices: Tensor
+    batch_size: int
+    seed: int
+    _epochs: dict[int, Tensor] = field(default_factory=dict)
+
+    def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Tensor:
+        """Return the indices of one step (from 0): this rank's every `world_size`-th row of the whole batch."""
+        places = range(step * self.batch_size + rank, (step + 1) * self.batch_size, world_size)
+        count = len(self.indices)
+        epochs = torch.tensor([place // count for place in places])
+        within = torch.tensor([place % count for place in places])
+        first, last = int(epochs[0]), int(epochs[-1])
+        rows = torch.empty(len(within), dtype=torch.long)
+        for epoch in range(first, last + 1):
+            chosen = epochs == epoch
+            rows[chosen] = self._epoch(epoch)[within[chosen]]
+        return rows
+
+    def _epoch(self, epoch: int) -> Tensor:
+        if epoch not in self._epochs:
+            # Two are enough: a batch seldom spans more, and they are cheap to make again.
+            self._epochs = {e: order for e, order in self._epochs.items() if e == epoch - 1}
+            shuffled = _shuffled(len(self.indices), _ORDER_STREAM, epoch, self.seed % 2**64)
+            self._epochs[epoch] = self.indices[shuffled]
+        return self._epochs[epoch]

@@ -1,0 +1,69 @@
+"""What an exception says about why a worker ended: the cause by which the platform decides on a retry."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+from genplatform.domain.retry import Cause
+from genplatform.errors import GenctlError, Unavailable
+
+LONGEST_TRACEBACK = 20_000
+LONGEST_MESSAGE = 2_000
+
+# How torch says that memory ran out where it does not raise OutOfMemoryError.
+_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cause, one sentence, what to do, and the traceback."""
+
+    cause: Cause
+    message: str
+    hint: str
+    traceback: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as it travels to /failed."""
+        return {"cause": self.cause.value, "message": self.message, "hint": self.hint, "traceback": self.traceback}
+
+
+def explain(error: BaseException) -> Failure:
+    """Say what went wrong, by the exception that ended the work."""
+    text = "".join(traceback.format_exception(error))[-LONGEST_TRACEBACK:]
+    if _is_memory(error):
+        return Failure(
+            Cause.OUT_OF_MEMORY,
+            f"Memory ran out: {_sentence(error)}",
+            "Lower params.batch_size or the model's widths, or give it a larger machine.",
+            text,
+        )
+    if isinstance(error, Unavailable | ConnectionError):
+        # The surroundings failed, not the job: it goes on elsewhere, from its last checkpoint.
+        return Failure(Cause.NODE_LOST, _sentence(error), getattr(error, "hint", ""), text)
+    if isinstance(error, GenctlError):
+        return Failure(Cause.USER_ERROR, error.message, error.hint, text)
+    problems = getattr(error, "errors", None)
+    if type(error).__name__ == "ValidationError" and callable(problems):
+        return Failure(Cause.USER_ERROR, _refused(problems()), "See what `genctl recipes show` says of its params.", "")
+    return Failure(Cause.USER_ERROR, _sentence(error), "The traceback in the run's log says where.", text)
+
+
+def _is_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _MEMORY_WORDS)
+
+
+def _sentence(error: BaseException) -> str:
+    text = str(error)[:LONGEST_MESSAGE]
+    if isinstance(error, GenctlError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else f"{type(error).__name__}."
+
+
+def _refused(problems: list[dict[str, Any]]) -> str:
+    told = [f"params.{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems[:10]]
+    return ("The recipe refuses its parameters: " + "; ".join(told) + ".")[:LONGEST_MESSAGE]

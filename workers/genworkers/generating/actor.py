@@ -1,0 +1,268 @@
+"""A worker of a pool: it loads one model once, then claims shards of any job of that model.
+
+Invariants: no shard's files are visible in the store before they are all there; nothing is
+published but by /publish, which refuses a claim that is not current; whatever a claim wrote
+and did not publish is under a name that no other claim uses.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genplatform.domain import layout
+from genplatform.errors import BadRequest, Fenced, GenctlError
+from genplatform.store import Store
+from genworkers.failures import Failure, explain
+from genworkers.heartbeat import Heartbeat
+from genworkers.platform_client import PlatformClient
+from genworkers.stop import CANCEL, LOST, StopFlag
+
+if TYPE_CHECKING:
+    from genworkers.models import LoadedModel
+
+log = logging.getLogger(__name__)
+
+LONGEST_POLL_SECONDS = 20.0
+PUBLISH_SECONDS = 1.0  # finished shards are shown at least this often while others are under way
+
+
+class PoolActor:
+    """Works for one pool. `start` returns at once; `join` returns the end: idle, stopped, failed, or unreachable."""
+
+    def __init__(self, order: Mapping[str, Any]) -> None:
+        self._order = order
+        self._node = socket.gethostname()
+        self._stop = StopFlag()
+        self._claims = _Claims()
+        self._client = PlatformClient(order["api_url"], order["token"])
+        self._heartbeat = Heartbeat(
+            self._client, self._alive, self._claims.told_to_stop, float(order["heartbeat_seconds"])
+        )
+        self._outcome = ""
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pool", daemon=True)
+        self._starting = threading.Lock()
+
+    def start(self) -> None:
+        """Begin, in a thread of its own; once begun, this changes nothing."""
+        with self._starting:
+            if self._thread.ident is None:
+                self._thread.start()
+
+    def ping(self) -> dict[str, Any]:
+        """Give a sign of life."""
+        return {"pid": os.getpid(), "node": self._node, "claims": len(self._claims.alive()), "outcome": self._outcome}
+
+    def stop(self, reason: str) -> None:
+        """Ask to stop: the shard under way is dropped for `cancel` and `lost`, else finished; no more are claimed."""
+        self._stop.ask(reason)
+
+    def join(self) -> str:
+        """Wait for the end and return it."""
+        self._over.wait()
+        return self._outcome
+
+    def _run(self) -> None:
+        try:
+            self._heartbeat.start()
+            self._outcome = self._work()
+        except GenctlError as error:
+            # What is claimed comes back to the platform when its lease ends.
+            log.error("pool_worker_ended_untold: %s", error.message)
+            self._outcome = "unreachable"
+        except BaseException:
+            log.exception("pool_worker_broke")
+            self._outcome = "failed"
+        finally:
+            self._heartbeat.close()
+            self._client.close()
+            log.info("pool_worker_ended actor=%s outcome=%s", self._order["actor"], self._outcome)
+            self._over.set()
+
+    def _work(self) -> str:
+        store = Store(self._order["store_url"])
+        with tempfile.TemporaryDirectory(prefix="genctl-pool-") as scratch:
+            model, failure = self._load(store, Path(scratch))
+            idle_since = time.monotonic()
+            while self._stop.reason is None:
+                left = float(self._order["idle_seconds"]) - (time.monotonic() - idle_since)
+                if left <= 0:
+                    return "idle"
+                orders = self._client.claim(
+                    self._order["actor"],
+                    self._node,
+                    int(self._order["max_claims"]),
+                    min(left, LONGEST_POLL_SECONDS),
+                )
+                if not orders:
+                    continue
+                self._claims.take(orders)
+                if model is None or failure is not None:
+                    # Whoever waits for these shards is told why; another worker may fare better.
+                    assert failure is not None  # noqa: S101 - _load returns one of the two
+                    for order in orders:
+                        self._fail(order, failure)
+                    return "failed"
+                if not self._make(orders, model, store, Path(scratch)):
+                    return "failed"
+                idle_since = time.monotonic()
+        return "stopped"
+
+    def _load(self, store: Store, scratch: Path) -> tuple[LoadedModel | None, Failure | None]:
+        # Heavy imports come here, so that the actor answers and beats while they run.
+        import torch
+
+        from genworkers import models
+        from genworkers.context import patiently
+
+        torch.set_num_threads(int(self._order["threads"]))
+        try:
+            model = patiently(lambda: models.load(store, self._order["model"], scratch))
+        except Exception as error:
+            log.exception("model_not_loaded")
+            return None, explain(error)
+        log.info("model_loaded model=%s digest=%s", model.name, model.digest)
+        return model, None
+
+    def _make(self, orders: list[dict[str, Any]], model: LoadedModel, store: Store, scratch: Path) -> bool:
+        """Make, store and publish claimed shards; tell whether this worker is fit for more."""
+        finished: list[dict[str, Any]] = []
+        published_at = time.monotonic()
+        waiting = deque(orders)
+        while waiting:
+            order = waiting.popleft()
+            if self._stop.reason is not None:
+                self._claims.drop(order)
+                continue
+            try:
+                done = self._make_one(order, model, store, scratch)
+            except Exception as error:
+                failure = explain(error)
+                log.exception("shard_failed job=%s shard=%s", order["job_id"], order["shard"])
+                self._publish(finished)
+                self._fail(order, failure)
+                if not isinstance(error, BadRequest):
+                    # A worker that broke is replaced, not trusted with the next try.
+                    for other in waiting:
+                        self._claims.drop(other)
+                    return False
+                finished, done = [], None
+            if done is not None:
+                finished.append(done)
+            if finished and time.monotonic() - published_at >= PUBLISH_SECONDS:
+                self._publish(finished)
+                finished, published_at = [], time.monotonic()
+        self._publish(finished)
+        return True
+
+    def _make_one(
+        self, order: dict[str, Any], model: LoadedModel, store: Store, scratch: Path
+    ) -> dict[str, Any] | None:
+        """Return what /publish is told of a shard, or None when it is not wanted any more."""
+        from genworkers.context import patiently
+        from genworkers.generating.shard import claim_key, write_shard
+
+        unwanted = self._unwanted(order)
+        with tempfile.TemporaryDirectory(prefix="shard-", dir=scratch) as folder:
+            size = write_shard(order, model.sampler, Path(folder), unwanted)
+            if size is None:
+                self._claims.drop(order)
+                return None
+            key = layout.shard(claim_key(order))
+            stored = patiently(lambda: store.put_tree(folder, key))
+        if unwanted():
+            # Nobody was told of it yet, so nobody can have referred to it.
+            with suppress(GenctlError):
+                store.remove(key)
+            self._claims.drop(order)
+            return None
+        manifest = next(s for s in stored if s.key == f"{key}/{layout.MANIFEST}")
+        return {
+            **_claim(order),
+            "count": int(order["count"]),
+            "failed": 0,
+            "manifest": manifest.as_json(),
+            "bytes": size,
+        }
+
+    def _unwanted(self, order: Mapping[str, Any]) -> Callable[[], bool]:
+        return lambda: self._stop.reason in {LOST, CANCEL} or not self._claims.is_wanted(order)
+
+    def _publish(self, finished: list[dict[str, Any]]) -> None:
+        if not finished:
+            return
+        # A refused shard's files are left alone: after a repeated request a refusal may mean
+        # that the first one was taken. What nothing refers to is collected later.
+        answer = self._client.publish({"kind": "shards", "shards": finished})
+        for result in answer.get("results", []):
+            if not result.get("published"):
+                log.warning("shard_refused job=%s shard=%s: %s", result.get("job_id"), result.get("shard"), result)
+        for shard in finished:
+            self._claims.drop(shard)
+
+    def _fail(self, order: Mapping[str, Any], failure: Failure) -> None:
+        with suppress(Fenced):
+            self._client.failed({**_claim(order), **failure.as_json()})
+        self._claims.drop(order)
+
+    def _alive(self) -> dict[str, Any]:
+        return {"worker": self._order["actor"], "node": self._node, "runs": [], "claims": self._claims.alive()}
+
+
+def _claim(order: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: order[name] for name in ("job_id", "run", "shard", "claim")}
+
+
+class _Claims:
+    """The claims a worker holds, as its heartbeat tells them, and which of them are not wanted any more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[tuple[str, int, int], dict[str, Any]] = {}
+        self._unwanted: set[tuple[str, int, int]] = set()
+
+    def take(self, orders: list[dict[str, Any]]) -> None:
+        """Hold these claims."""
+        with self._lock:
+            for order in orders:
+                self._held[_key(order)] = _claim(order)
+
+    def drop(self, order: Mapping[str, Any]) -> None:
+        """Hold this claim no more."""
+        with self._lock:
+            self._held.pop(_key(order), None)
+            self._unwanted.discard(_key(order))
+
+    def alive(self) -> list[dict[str, Any]]:
+        """Return the claims that are held."""
+        with self._lock:
+            return list(self._held.values())
+
+    def is_wanted(self, order: Mapping[str, Any]) -> bool:
+        """Tell whether nobody has said to stop this one."""
+        with self._lock:
+            return _key(order) not in self._unwanted
+
+    def told_to_stop(self, entry: Mapping[str, Any]) -> None:
+        """Hear a heartbeat's answer: one shard, or all of a job's when it names none."""
+        if entry.get("reason") not in {LOST, CANCEL}:
+            return  # a pause lets the shard under way finish: it is short
+        with self._lock:
+            for key in self._held:
+                job, run, shard = key
+                if (job, run) == (entry.get("job_id"), entry.get("run")) and entry.get("shard") in {None, shard}:
+                    self._unwanted.add(key)
+
+
+def _key(order: Mapping[str, Any]) -> tuple[str, int, int]:
+    return str(order["job_id"]), int(order["run"]), int(order["shard"])

@@ -1,0 +1,82 @@
+"""One claimed shard: its items drawn, written as files, and listed in a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from genplatform.domain import layout
+from genplatform.domain.keys import ClaimKey
+from genplatform.domain.seeds import item_seed
+from genplatform.errors import BadRequest
+from genworkers.images import MIME, encode_png, payload_sha256
+from genworkers.sampler import Sampler
+
+
+def claim_key(order: Mapping[str, Any]) -> ClaimKey:
+    """Return the claim that a shard's order gives."""
+    return ClaimKey(order["tenant"], order["job_id"], int(order["run"]), int(order["shard"]), int(order["claim"]))
+
+
+def write_shard(
+    order: Mapping[str, Any], sampler: Sampler, folder: Path, should_stop: Callable[[], bool]
+) -> int | None:
+    """Write a shard's pictures and its manifest into the empty `folder`; return the bytes, manifest and all.
+
+    Items are drawn a tile at a time, so a wish to stop is heard within one; then None is
+    returned and the folder is to be thrown away. Bytes depend on the order's seed, indices
+    and lineage alone.
+    """
+    if order["format"] not in sampler.recipe.formats:
+        raise BadRequest(
+            f"The recipe {sampler.recipe.name!r} cannot write {order['format']!r}.",
+            f"Formats it writes: {', '.join(sampler.recipe.formats)}.",
+        )
+    name, start, count = layout.shard_name(claim_key(order)), int(order["start"]), int(order["count"])
+    lines, size = [], 0
+    for first in range(start, start + count, sampler.tile):
+        if should_stop():
+            return None
+        indices = range(first, min(first + sampler.tile, start + count))
+        seeds = [item_seed(int(order["seed"]), index) for index in indices]
+        pictures = sampler.draw(seeds, None if order["cond"] is None else [order["cond"]] * len(seeds))
+        for index, seed, picture in zip(indices, seeds, pictures, strict=True):
+            data = encode_png(picture, _origin(order["lineage"], index, seed))
+            file = f"{index:06d}.png"
+            (folder / file).write_bytes(data)
+            digests = {"sha256": hashlib.sha256(data).hexdigest(), "payload_sha256": payload_sha256(picture)}
+            lines.append(_line(index, seed, order["cond"], {"path": f"{name}/{file}", **digests, "mime": MIME}))
+            size += len(data)
+    text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines).encode()
+    (folder / layout.MANIFEST).write_bytes(text)
+    return size + len(text)
+
+
+def _origin(lineage: Mapping[str, Any], index: int, seed: int) -> dict[str, Any]:
+    return {
+        "job": lineage["job"],
+        "item": index,
+        "seed": seed,
+        "model": lineage["model"],
+        "model_digest": lineage["model_digest"],
+        "data_digest": lineage["data_digest"],
+        "recipe": lineage["recipe"],
+        "code_version": lineage["code_version"],
+    }
+
+
+def _line(index: int, seed: int, cond: Mapping[str, Any] | None, file: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "index": index,
+        "custom_id": None,
+        "seed": seed,
+        "cond": cond,
+        "status": "ok",
+        "files": [dict(file)],
+        "path": file["path"],
+        "sha256": file["sha256"],
+        "error": None,
+    }

@@ -1,0 +1,100 @@
+"""A published model on disk: weights, config and card, named by a digest that covers the first two.
+
+No pickle: safetensors and JSON, so that reading a model can run nothing. The digest is
+recomputed whenever one is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from genplatform.domain import layout
+from genplatform.errors import BadRequest
+from genplatform.store import Store
+from genworkers.recipes import registry
+from genworkers.recipes.base import Recipe
+from genworkers.sampler import Sampler
+
+
+def canonical(value: Any) -> bytes:
+    """Return the one JSON text of a value, as bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def model_digest(recipe: str, config: Mapping[str, Any], weights: str | None) -> str:
+    """Return the digest of a model version; `weights` is the SHA-256 of its safetensors file, if it has one."""
+    return hashlib.sha256(canonical({"config": dict(config), "recipe": recipe, "weights": weights})).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def served(recipe: Recipe[Any], modules: nn.ModuleDict) -> nn.ModuleDict:
+    """Return the part of a recipe's networks that is published, ready to draw from."""
+    part = nn.ModuleDict({name: modules[name] for name in recipe.serve_modules})
+    return part.requires_grad_(False).eval()
+
+
+def write_weights(recipe: Recipe[Any], modules: nn.ModuleDict, path: Path) -> str | None:
+    """Write what is published of the networks; return the file's SHA-256, or None when there is nothing to write."""
+    tensors = {name: t.detach().cpu().contiguous() for name, t in served_state(recipe, modules).items()}
+    if not tensors:
+        return None
+    save_file(tensors, path)
+    return file_sha256(path)
+
+
+def served_state(recipe: Recipe[Any], modules: nn.ModuleDict) -> dict[str, Any]:
+    """Return the tensors of the published networks by name."""
+    return {
+        f"{name}.{key}": tensor for name in recipe.serve_modules for key, tensor in modules[name].state_dict().items()
+    }
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to draw from, and what it says of itself."""
+
+    name: str  # NAME@V
+    digest: str
+    recipe: str
+    sampler: Sampler
+    card: Mapping[str, Any]
+
+
+def load(store: Store, model: Mapping[str, Any], scratch: Path) -> LoadedModel:
+    """Fetch and build the model of an order; raises BadRequest when what lies in the store is not that model."""
+    recipe = registry.find(model["recipe"]).configured(model["config"])
+    modules = nn.ModuleDict()
+    weights, card = None, {}
+    if recipe.serve_modules:
+        path = scratch / layout.WEIGHTS
+        weights = store.fetch(f"{model['key']}/{layout.WEIGHTS}", path).sha256
+        card = json.loads(store.read_bytes(f"{model['key']}/{layout.CARD}"))
+    # Before a byte of it is used: these weights and this config are what the name stands for.
+    digest = model_digest(model["recipe"], model["config"], weights)
+    if digest != model["digest"]:
+        raise BadRequest(
+            f"The model {_title(model)} in the store is not what was published: its digest is {digest[:12]}..., "
+            f"and {model['digest'][:12]}... is recorded.",
+            "Its files were changed or damaged: train or import it again.",
+        )
+    if recipe.serve_modules:
+        modules = served(recipe, recipe.build())
+        modules.load_state_dict(load_file(path))
+    return LoadedModel(_title(model), digest, model["recipe"], Sampler(recipe, modules, int(model["tile"])), card)
+
+
+def _title(model: Mapping[str, Any]) -> str:
+    return f"{model['name']}@{model['version']}"

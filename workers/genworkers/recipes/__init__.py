@@ -1,0 +1,1 @@
+"""Model families, one a file. They know torch, and neither Ray nor the platform."""

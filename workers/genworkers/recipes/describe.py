@@ -1,0 +1,41 @@
+"""Write what the platform may know of our recipes without importing torch: `python -m genworkers.recipes.describe`.
+
+The file, `builtin.json`, is part of the package; a test holds it in step with the recipes.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from genworkers.recipes import registry
+
+BUILTIN = Path(__file__).with_name("builtin.json")
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Return what stands in `builtin.json` of one recipe."""
+    recipe = registry.find(name)
+    return {
+        "name": recipe.name,
+        "modality": recipe.modality,
+        "summary": recipe.summary,
+        "trainable": recipe.trainable,
+        "config": recipe.Config.model_json_schema(),
+        "cond": recipe.cond_schema.model_json_schema() if recipe.cond_schema else None,
+        "formats": list(recipe.formats),
+        "tile": recipe.tile,
+    }
+
+
+def builtin() -> str:
+    """Return the file's text: the recipes that this package brings, by name."""
+    points = metadata.entry_points(group=registry.GROUP)
+    ours = sorted(point.name for point in points if point.value.startswith("genworkers.recipes."))
+    return json.dumps({"recipes": [describe(name) for name in ours]}, indent=1, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    BUILTIN.write_text(builtin(), encoding="utf-8")

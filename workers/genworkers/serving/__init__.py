@@ -1,0 +1,1 @@
+"""Ray Serve deployments: a published model behind HTTP."""

@@ -1,0 +1,1 @@
+"""One training loop around a recipe, and the actor that runs it."""

@@ -1,0 +1,164 @@
+"""The actor of one training Run: it wires loop, store and platform, and says how it ended.
+
+Ends are exactly these: published; failed (and why); released, after a checkpoint, because it
+was asked to; cancelled; lost, when a newer Run stands, and then it says nothing at all.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from genplatform.errors import Fenced, GenctlError, Unavailable
+from genplatform.store import Store
+from genworkers.failures import explain
+from genworkers.heartbeat import Heartbeat
+from genworkers.outbox import Outbox
+from genworkers.platform_client import PlatformClient
+from genworkers.stop import CANCEL, LOST, StopFlag
+
+log = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 120.0
+
+
+class RunActor:
+    """Executes one Run. `start` returns at once; `join` returns its end: published, failed, released, cancelled, lost
+    or unreachable.
+    """
+
+    def __init__(self, order: Mapping[str, Any]) -> None:
+        self._order = order
+        self._ids = {"job_id": order["job_id"], "run": int(order["run"])}
+        self._node = _node()
+        self._stop = StopFlag()
+        self._client = PlatformClient(order["api_url"], order["token"])
+        self._outbox = Outbox(self._client, order["job_id"], int(order["run"]), clock=time.time, on_fenced=self._fenced)
+        self._heartbeat = Heartbeat(self._client, self._alive, self._told_to_stop, float(order["heartbeat_seconds"]))
+        self._outcome = ""
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="run", daemon=True)
+        self._starting = threading.Lock()
+
+    def start(self) -> None:
+        """Begin, in a thread of its own; once begun, this changes nothing."""
+        with self._starting:
+            if self._thread.ident is None:
+                self._thread.start()
+
+    def ping(self) -> dict[str, Any]:
+        """Give a sign of life."""
+        return {"pid": os.getpid(), "node": self._node, "outcome": self._outcome}
+
+    def stop(self, reason: str) -> None:
+        """Ask to stop: `cancel`, `pause`, `shutdown` or `lost`; returns at once."""
+        self._ask(reason)
+
+    def join(self) -> str:
+        """Wait for the end and return it."""
+        self._over.wait()
+        return self._outcome
+
+    def _run(self) -> None:
+        try:
+            self._outcome = self._execute()
+        except Fenced:
+            self._outcome = "lost"
+        except GenctlError as error:
+            # The platform could not be told. It will notice the silence; the checkpoints are safe.
+            log.error("run_ended_untold: %s", error.message)
+            self._outcome = "lost" if self._stop.reason == LOST else "unreachable"
+        except BaseException:
+            log.exception("run_broke")
+            self._outcome = "failed"
+        finally:
+            self._outbox.close()
+            self._heartbeat.close()
+            self._client.close()
+            log.info("run_ended job=%s run=%s outcome=%s", self._ids["job_id"], self._ids["run"], self._outcome)
+            self._over.set()
+
+    def _execute(self) -> str:
+        self._client.started({**self._ids, "node": self._node, "worker": self._order["actor"]})
+        self._heartbeat.start()
+        self._outbox.start()
+        try:
+            return self._train()
+        except Fenced:
+            raise
+        except BaseException as error:
+            if self._stop.reason == LOST:
+                return "lost"
+            failure = explain(error)
+            log.exception("run_failed")
+            self._outbox.log(f"Failed: {failure.message}")
+            self._outbox.flush(FLUSH_SECONDS)
+            self._client.failed({**self._ids, "shard": None, "claim": None, **failure.as_json()})
+            return "failed"
+
+    def _train(self) -> str:
+        # Heavy imports come here, so that the actor answers and beats while they run.
+        import torch
+
+        from genworkers.context import PlatformContext
+        from genworkers.training.loop import TrainJob, train
+        from genworkers.training.publish import publish_model
+
+        torch.set_num_threads(int(self._order["threads"]))
+        store = Store(self._order["store_url"])
+        ctx = PlatformContext(self._order, store, self._outbox, self._stop)
+        trained = train(TrainJob.from_order(self._order), ctx, clock=time.monotonic)
+        if trained.stopped is not None:
+            return self._let_go(trained.stopped, trained.state.step)
+        self._deliver()
+        with tempfile.TemporaryDirectory(prefix="genctl-model-") as scratch:
+            told = publish_model(store, self._order["tenant"], self._order, trained, Path(scratch))
+        if self._stop.reason in {LOST, CANCEL}:
+            return self._let_go(self._stop.reason, trained.state.step)
+        name = self._client.publish({"kind": "model", **self._ids, **told}).get("model")
+        log.info("model_published name=%s digest=%s", name, told["model"]["digest"])
+        return "published"
+
+    def _let_go(self, reason: str, step: int) -> str:
+        if reason == LOST:
+            return "lost"
+        self._deliver()
+        self._client.released({**self._ids, "reason": reason, "step": step})
+        return "cancelled" if reason == CANCEL else "released"
+
+    def _deliver(self) -> None:
+        """Have all word of the run delivered before its last, which closes it."""
+        if not self._outbox.flush(FLUSH_SECONDS) and self._stop.reason != LOST:
+            raise Unavailable(
+                f"The platform at {self._order['api_url']} did not take the run's last word within "
+                f"{FLUSH_SECONDS:.0f} s.",
+                "See that its API is up (genctl status); the run goes on from its last checkpoint.",
+            )
+
+    def _alive(self) -> dict[str, Any]:
+        return {"worker": self._order["actor"], "node": self._node, "runs": [self._ids], "claims": []}
+
+    def _told_to_stop(self, entry: Mapping[str, Any]) -> None:
+        if entry.get("job_id") == self._ids["job_id"] and entry.get("run") == self._ids["run"]:
+            self._ask(str(entry.get("reason")))
+
+    def _fenced(self) -> None:
+        self._ask(LOST)
+
+    def _ask(self, reason: str) -> None:
+        self._stop.ask(reason)
+        if self._stop.reason == LOST:
+            # Nothing that this run could still deliver would be taken.
+            self._client.give_up()
+
+
+def _node() -> str:
+    import socket
+
+    return socket.gethostname()

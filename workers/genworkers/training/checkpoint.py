@@ -1,0 +1,121 @@
+"""A training state in a folder, and back: safetensors for tensors, JSON for the rest, no pickle.
+
+`state.json` lists the digest of every other file, and its own digest is the checkpoint's. So
+one recorded number tells whether all of it is whole; anything else is refused as Damaged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from genworkers.models import canonical, file_sha256
+from genworkers.recipes.base import Recipe
+from genworkers.training.state import TrainState
+
+FORMAT = 1
+MODULES = "modules.safetensors"
+OPTIMIZERS = "optimizers.safetensors"
+STATE = "state.json"
+
+
+class Damaged(Exception):
+    """What lies there is not the checkpoint that was recorded."""
+
+
+def write(state: TrainState, folder: Path, about: Mapping[str, Any]) -> str:
+    """Write `state` into a new folder and return the checkpoint's digest.
+
+    `about` says what is trained (recipe, config, seed, data digest): `read` wants the same.
+    """
+    folder.mkdir(parents=True)
+    tensors, groups = _optimizer_state(state)
+    save_file({k: t.detach().cpu().contiguous() for k, t in state.modules.state_dict().items()}, folder / MODULES)
+    save_file(tensors, folder / OPTIMIZERS)
+    text = canonical(
+        {
+            "format": FORMAT,
+            "step": state.step,
+            "about": dict(about),
+            "optimizers": groups,
+            # The sums under way are float64; JSON carries those exactly.
+            "window": {
+                "count": state.window.count,
+                "sums": {name: total.item() for name, total in state.window.sums.items()},
+            },
+            "latest": state.latest,
+            "torch": torch.__version__,
+            "files": {name: file_sha256(folder / name) for name in (MODULES, OPTIMIZERS)},
+        }
+    )
+    (folder / STATE).write_bytes(text)
+    return hashlib.sha256(text).hexdigest()
+
+
+def read(folder: Path, sha256: str, recipe: Recipe[Any], about: Mapping[str, Any]) -> TrainState:
+    """Return the state that a folder holds; raises Damaged when it is not the whole of what `sha256` names."""
+    try:
+        text = (folder / STATE).read_bytes()
+        if hashlib.sha256(text).hexdigest() != sha256:
+            raise Damaged(f"{STATE} is not what was recorded")
+        told = json.loads(text)
+        for name, digest in told["files"].items():
+            if name not in {MODULES, OPTIMIZERS} or file_sha256(folder / name) != digest:
+                raise Damaged(f"{name} is not what was recorded")
+        if told["format"] != FORMAT or told["about"] != json.loads(canonical(about)):
+            raise Damaged("it belongs to other data, another recipe or other parameters")
+        return _restored(folder, told, recipe)
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise Damaged(f"it cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _restored(folder: Path, told: Mapping[str, Any], recipe: Recipe[Any]) -> TrainState:
+    modules = recipe.build()
+    modules.load_state_dict(load_file(folder / MODULES))
+    state = TrainState(modules, recipe.optimizers(modules), step=int(told["step"]))
+    tensors = load_file(folder / OPTIMIZERS)
+    for name, optimizer in state.optimizers.items():
+        optimizer.load_state_dict(
+            {"state": _by_parameter(tensors, name), "param_groups": [_group(g) for g in told["optimizers"][name]]}
+        )
+    state.window.count = int(told["window"]["count"])
+    state.window.sums = {
+        name: torch.tensor(total, dtype=torch.float64) for name, total in told["window"]["sums"].items()
+    }
+    state.latest = dict(told["latest"])
+    return state
+
+
+def _optimizer_state(state: TrainState) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors: dict[str, Tensor] = {}
+    groups: dict[str, Any] = {}
+    for name, optimizer in state.optimizers.items():
+        told = optimizer.state_dict()
+        groups[name] = told["param_groups"]
+        for index, values in told["state"].items():
+            for key, value in values.items():
+                if not isinstance(value, Tensor):
+                    raise TypeError(f"The optimizer {name!r} keeps a {type(value).__name__} ({key}): not a tensor.")
+                tensors[f"{name}/{index}/{key}"] = value.detach().cpu().contiguous()
+    return tensors, groups
+
+
+def _by_parameter(tensors: Mapping[str, Tensor], name: str) -> dict[int, dict[str, Tensor]]:
+    found: dict[int, dict[str, Tensor]] = {}
+    for path, tensor in tensors.items():
+        owner, index, key = path.split("/")
+        if owner == name:
+            found.setdefault(int(index), {})[key] = tensor
+    return found
+
+
+def _group(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo what JSON does to a parameter group: Adam's betas were a tuple."""
+    return {key: tuple(value) if key == "betas" else value for key, value in told.items()}

@@ -1,0 +1,233 @@
+"""The one training loop, around any recipe. Knows neither Ray nor the platform.
+
+Nothing random survives a step: torch is seeded anew by (seed, rank, step), and which items a
+step reads follows from (seed, step). So a run that is killed anywhere and goes on from a
+checkpoint makes the very weights it would have made.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from genplatform.domain.seeds import item_seed
+from genplatform.errors import BadRequest, NotFound
+from genworkers import models
+from genworkers.context import RunContext
+from genworkers.data.dataset import DEFAULT_SPLIT, Dataset, Order, split_indices
+from genworkers.data.sources import open_source
+from genworkers.recipes import registry
+from genworkers.recipes.base import Recipe
+from genworkers.sampler import Sampler
+from genworkers.stop import CANCEL, LOST
+from genworkers.training import checkpoint
+from genworkers.training.sheet import PICTURES, draw_sheet
+from genworkers.training.state import EngineStep, TrainState
+
+REPORT_SECONDS = 0.5
+MOST_POINTS = 200  # of a metric's curve
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """What to train, as the spec says it."""
+
+    recipe: str
+    params: Mapping[str, Any]
+    data: Mapping[str, Any]
+    split: Mapping[str, float] | None
+    steps: int
+    checkpoint_every: int
+    sheet_every: int
+
+    @classmethod
+    def from_order(cls, order: Mapping[str, Any]) -> TrainJob:
+        """Read it from what the engine hands to the actor."""
+        return cls(
+            recipe=order["recipe"],
+            params=order.get("params") or {},
+            data=order["data"],
+            split=order.get("split"),
+            steps=int(order["budget"]["steps"]),
+            checkpoint_every=int(order["checkpoint"]["every"]),
+            sheet_every=int(order["sheet_every"]),
+        )
+
+    @property
+    def metrics_every(self) -> int:
+        """Steps between two points of a metric."""
+        return max(1, min(self.sheet_every, math.ceil(self.steps / MOST_POINTS)))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Where a loop ended. `stopped` says why, when it was not because all steps were done."""
+
+    recipe: Recipe[Any]
+    state: TrainState
+    dataset: Dataset
+    split: dict[str, Any]
+    stopped: str | None
+
+
+def train(job: TrainJob, ctx: RunContext, *, clock: Callable[[], float], rank: int = 0, world_size: int = 1) -> Trained:
+    """Train until the budget is used up or the context says stop; `clock` gives seconds, for rates alone.
+
+    Raises what the recipe or the data raise; BadRequest for a job that cannot be trained;
+    Unavailable when the store cannot be used.
+    """
+    loop = _Loop(job, ctx, clock, rank, world_size)
+    stopped = loop.run()
+    return Trained(loop.recipe, loop.state, loop.dataset, loop.split, stopped)
+
+
+class _Loop:
+    def __init__(self, job: TrainJob, ctx: RunContext, clock: Callable[[], float], rank: int, world_size: int) -> None:
+        self.job, self.ctx, self.rank, self.world_size = job, ctx, rank, world_size
+        recipe = registry.find(job.recipe)
+        if not recipe.trainable:
+            raise BadRequest(
+                f"The recipe {job.recipe!r} has nothing to train.", "Generate with its built-in model instead."
+            )
+        self.dataset = open_source(job.data)
+        self.recipe = recipe.configured(job.params, self.dataset.shape)
+        parts = split_indices(len(self.dataset), job.split)
+        self.split = {
+            "shares": dict(job.split or DEFAULT_SPLIT),
+            "seed": 0,
+            "counts": {name: len(part) for name, part in parts.items()},
+        }
+        self.order = Order(parts["train"], self.recipe.batch_size, ctx.seed)
+        self.about = {
+            "recipe": job.recipe,
+            "config": self.recipe.config.model_dump(mode="json"),
+            "seed": ctx.seed,
+            "data_digest": self.dataset.digest,
+            "split": self.split,
+        }
+        self._describe(parts)
+        self.state = self._restore() or TrainState.fresh(self.recipe, ctx.seed)
+        self.saved_at = self.state.step
+        self.pace = _Pace(clock, self.state.step)
+
+    def run(self) -> str | None:
+        """Do the steps that are left; return why it stopped early, or None."""
+        engine = EngineStep(self.state, self.ctx.seed, self.rank)
+        self.ctx.report(self.state.step, self.job.steps, None)
+        while self.state.step < self.job.steps:
+            reason = self.ctx.should_stop()
+            if reason is not None:
+                return self._stop(reason)
+            engine.begin(self.state.step)
+            batch = self.dataset.rows(self.order.batch(self.state.step, self.rank, self.world_size))
+            self.state.window.add(self.recipe.step(batch, engine))
+            self.state.step += 1
+            self._after_step()
+        self.ctx.report(self.state.step, self.job.steps, self.pace.rate)
+        return self.ctx.should_stop() if self.ctx.should_stop() in {LOST, CANCEL} else None
+
+    def _after_step(self) -> None:
+        step, last = self.state.step, self.state.step == self.job.steps
+        if self.pace.is_due(step):
+            self.ctx.report(step, self.job.steps, self.pace.rate)
+        if step % self.job.metrics_every == 0 or last:
+            self._measure()
+        if step % self.job.sheet_every == 0 or last:
+            self._show()
+        if step % self.job.checkpoint_every == 0 or last:
+            self._save()
+
+    def _measure(self) -> None:
+        """Fetch the window's means: the one place where the loop waits for its numbers."""
+        means = self.state.window.take()
+        for name, value in means.items():
+            if not math.isfinite(value):
+                raise BadRequest(
+                    f"{name} became {value} at step {self.state.step}: the training has diverged.",
+                    "Lower the learning rate (params.learning_rate), or try another seed.",
+                )
+        self.state.latest = means
+        self.ctx.metrics(self.state.step, means)
+
+    def _show(self) -> None:
+        values = ", ".join(f"{name} {value:.3f}" for name, value in self.state.latest.items())
+        rate = f" ({self.pace.rate:.0f} steps a second)" if self.pace.rate else ""
+        self.ctx.log(f"Step {self.state.step:,} of {self.job.steps:,}: {values}{rate}.")
+        sampler = Sampler(self.recipe, models.served(self.recipe, self.state.modules), self.recipe.tile)
+        seeds = [item_seed(self.ctx.seed, index) for index in range(PICTURES)]
+        self.ctx.sheet(draw_sheet(sampler.draw(seeds)), self.state.step)
+
+    def _save(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="genctl-checkpoint-") as scratch:
+            folder = Path(scratch) / "checkpoint"
+            self.ctx.save(folder, checkpoint.write(self.state, folder, self.about), self.state.step)
+        self.saved_at = self.state.step
+        self.ctx.log(f"Saved a checkpoint at step {self.state.step:,}.")
+
+    def _stop(self, reason: str) -> str:
+        if reason not in {LOST, CANCEL}:
+            if self.state.step > self.saved_at:
+                self._save()
+            self.ctx.log(f"Stopped at step {self.state.step:,} ({reason}); it can go on from there.")
+        elif reason == CANCEL:
+            self.ctx.log(f"Cancelled at step {self.state.step:,}.")
+        return reason
+
+    def _restore(self) -> TrainState | None:
+        """Return the newest whole checkpoint's state; say so whenever one cannot be used."""
+        offered = self.ctx.checkpoints()
+        for saved in offered:
+            with tempfile.TemporaryDirectory(prefix="genctl-checkpoint-") as scratch:
+                folder = Path(scratch) / "checkpoint"
+                try:
+                    self.ctx.fetch(saved, folder)
+                    state = checkpoint.read(folder, saved.sha256, self.recipe, self.about)
+                except (NotFound, checkpoint.Damaged) as error:
+                    self._tell_damaged(saved.step, str(error))
+                    continue
+            self.ctx.log(f"Going on from the checkpoint at step {state.step:,}.")
+            self.ctx.event("resumed", {"step": state.step})
+            return state
+        if offered:
+            self.ctx.log(f"None of {len(offered)} checkpoints can be used: starting again from step 0.")
+            self.ctx.event("restarted_from_zero", {"checkpoints": len(offered)})
+        return None
+
+    def _tell_damaged(self, step: int, why: str) -> None:
+        self.ctx.log(f"The checkpoint at step {step:,} cannot be used: {why}. Trying the one before it.")
+        self.ctx.event("checkpoint_damaged", {"step": step, "why": why})
+
+    def _describe(self, parts: Mapping[str, Tensor]) -> None:
+        shape, counts = self.dataset.shape, {name: len(part) for name, part in parts.items()}
+        self.ctx.log(
+            f"Read {len(self.dataset):,} pictures of {shape.width}x{shape.height} from {self.dataset.name}: "
+            f"{counts['train']:,} to train on, {counts['validation']:,} to validate, {counts['test']:,} to test."
+        )
+        self.ctx.log(
+            f"Training the recipe {self.job.recipe} for {self.job.steps:,} steps of {self.recipe.batch_size} pictures."
+        )
+
+
+class _Pace:
+    """Steps a second over the last few seconds, and whether it is time to say so."""
+
+    def __init__(self, clock: Callable[[], float], step: int) -> None:
+        self._clock = clock
+        self._marks = [(clock(), step)]
+        self.rate: float | None = None
+
+    def is_due(self, step: int) -> bool:
+        """Tell whether half a second has passed since the last time this was true."""
+        now = self._clock()
+        if now - self._marks[-1][0] < REPORT_SECONDS:
+            return False
+        self._marks = [*self._marks[-9:], (now, step)]
+        first, start = self._marks[0]
+        self.rate = (step - start) / (now - first)
+        return True

@@ -1,0 +1,113 @@
+"""From a trained state to what is published: weights, config and card under the model's digest."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+from genplatform.domain import layout
+from genplatform.errors import Conflict, NotFound
+from genplatform.store import Store, Stored
+from genworkers import models
+from genworkers.context import patiently
+from genworkers.training.loop import Trained
+from genworkers.version import code_version
+
+log = logging.getLogger(__name__)
+
+
+def publish_model(
+    store: Store, tenant: str, order: Mapping[str, Any], trained: Trained, scratch: Path
+) -> dict[str, Any]:
+    """Store the model and return what /publish is told of it (without the run's own ids)."""
+    folder = scratch / "model"
+    folder.mkdir()
+    recipe, state = trained.recipe, trained.state
+    config = recipe.config.model_dump(mode="json")
+    weights = models.write_weights(recipe, state.modules, folder / layout.WEIGHTS)
+    digest = models.model_digest(recipe.name, config, weights)
+    card = _card(order, trained, config, weights, digest)
+    for name, told in ((layout.CONFIG, config), (layout.CARD, card)):
+        (folder / name).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    key = layout.model(tenant, digest)
+    stored = patiently(lambda: _put(store, folder, key))
+    return {
+        "model": {
+            "recipe": recipe.name,
+            "modality": recipe.modality,
+            "config": config,
+            "tile": recipe.tile,
+            "key": key,
+            "digest": digest,
+            "size": sum(s.size for s in stored),
+            "data_digest": trained.dataset.digest,
+            "metrics": state.latest,
+            "card": card,
+        },
+        "artifacts": [
+            {"kind": "model", "key": s.key, "sha256": s.sha256, "size": s.size, "step": state.step} for s in stored
+        ],
+    }
+
+
+def _card(
+    order: Mapping[str, Any], trained: Trained, config: Mapping[str, Any], weights: str | None, digest: str
+) -> dict[str, Any]:
+    """Return what a person or a program should know of the model; nothing that names a job or a time."""
+    recipe, state = trained.recipe, trained.state
+    return {
+        "recipe": recipe.name,
+        "config": dict(config),
+        "modality": recipe.modality,
+        "tile": recipe.tile,
+        "formats": list(recipe.formats),
+        "digest": digest,
+        "data": dict(order["data"]),
+        "data_digest": trained.dataset.digest,
+        "split": trained.split,
+        "seed": int(order["seed"]),
+        "steps": state.step,
+        "metrics": state.latest,
+        "parameters": sum(t.numel() for t in models.served_state(recipe, state.modules).values()),
+        "weights": {"file": layout.WEIGHTS, "sha256": weights} if weights else None,
+        "code_version": code_version(),
+        "versions": {"torch": torch.__version__, "numpy": numpy.__version__},
+    }
+
+
+def _put(store: Store, folder: Path, key: str) -> list[Stored]:
+    """Put the model's folder under its digest; one that stands there already and is whole is kept.
+
+    It may differ in its card alone (made by another version of the code): the card of this
+    version is in the catalog.
+    """
+    try:
+        return store.put_tree(folder, key)
+    except Conflict:
+        standing = _standing(store, folder, key)
+        if standing is not None:
+            return standing
+        log.warning("damaged_model_replaced: %s", key)
+        store.remove(key)
+        return store.put_tree(folder, key)
+
+
+def _standing(store: Store, folder: Path, key: str) -> list[Stored] | None:
+    """Return what stands under `key` when its weights and config are ours, else None."""
+    check = folder.parent / "standing"
+    found = []
+    try:
+        for path in sorted(folder.iterdir()):
+            stored = store.fetch(f"{key}/{path.name}", check / path.name)
+            if path.name != layout.CARD and stored.sha256 != models.file_sha256(path):
+                return None
+            found.append(Stored(f"{key}/{path.name}", stored.sha256, stored.size))
+    except NotFound:
+        return None
+    return found

@@ -1,0 +1,32 @@
+"""A sample sheet: a grid of pictures from fixed seeds, enlarged so that a person sees them."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from genworkers.images import Payload
+
+PICTURES = 64
+SMALLEST_SIDE = 48  # pixels of a picture on the sheet
+GAP = 2
+
+
+def draw_sheet(pictures: Sequence[Payload]) -> bytes:
+    """Return a PNG of the pictures in rows, each enlarged by a whole number so that its pixels stay square."""
+    height, width, channels = pictures[0].shape
+    zoom = max(1, math.ceil(SMALLEST_SIDE / max(height, width)))
+    across = math.ceil(math.sqrt(len(pictures)))
+    down = math.ceil(len(pictures) / across)
+    tall, wide = height * zoom + GAP, width * zoom + GAP
+    sheet = np.full((down * tall + GAP, across * wide + GAP, channels), 32, dtype=np.uint8)
+    for place, picture in enumerate(pictures):
+        top, left = GAP + place // across * tall, GAP + place % across * wide
+        sheet[top : top + height * zoom, left : left + width * zoom] = picture.repeat(zoom, 0).repeat(zoom, 1)
+    out = io.BytesIO()
+    Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet).save(out, format="PNG")
+    return out.getvalue()
