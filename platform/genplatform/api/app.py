@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 import anyio.to_thread
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import Response
@@ -21,6 +22,7 @@ from genplatform.api.openai.images import Gateway
 from genplatform.api.openai.replicas import Replicas
 from genplatform.api.openai.routing import CatalogRouting, Routing
 from genplatform.api.problems import OPENAI_PREFIX, of_http, of_validation, render
+from genplatform.api.shapes import PROBLEM
 from genplatform.services.context import Wiring
 
 # Requests are short transactions; more threads than this would only queue at the database.
@@ -59,7 +61,7 @@ def create_app(
     app.state.closing = threading.Event()
     app.state.routing = routing or CatalogRouting(w)
     app.state.replicas = replicas or Replicas()
-    app.state.gateway = Gateway(app.state.routing, app.state.replicas, w.randbelow)
+    app.state.gateway = Gateway(app.state.routing, app.state.replicas, w.recipes, w.randbelow)
     app.include_router(health.router)
     app.include_router(_platform(), prefix=API_PREFIX)
     app.include_router(internal.router, prefix=INTERNAL_PREFIX)
@@ -68,7 +70,9 @@ def create_app(
 
 
 def _platform() -> APIRouter:
-    router = APIRouter()
+    # For the document alone: the door has checked the token long before.
+    token = Depends(HTTPBearer(auto_error=False, description="The platform's token."))
+    router = APIRouter(dependencies=[token], responses=PROBLEM)
     for noun in (jobs, outputs, models, recipes, endpoints, schema, status):
         router.include_router(noun.router)
     return router

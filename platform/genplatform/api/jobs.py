@@ -89,10 +89,10 @@ async def submit_jobs(
         tenant,
         body,
         media_type_of(request.headers.get("content-type", "")),
-        idempotency_key,
-        query.set,
-        overrides,
-        query.dry_run,
+        key=idempotency_key,
+        sets=query.set,
+        overrides=overrides,
+        dry_run=query.dry_run,
     )
     return JSONResponse(answer, status_code=200 if query.dry_run else 201)
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
 from genplatform.api.deps import Wired
-from genplatform.spec import job_schema
+from genplatform.spec import job_file_schema
 
 router = APIRouter(prefix="/schema", tags=["schema"])
 
@@ -14,4 +14,4 @@ router = APIRouter(prefix="/schema", tags=["schema"])
 @router.get("")
 def show_schema(w: Wired) -> JSONResponse:
     """Return the schema."""
-    return JSONResponse(job_schema(w.recipes), media_type="application/schema+json")
+    return JSONResponse(job_file_schema(w.recipes), media_type="application/schema+json")

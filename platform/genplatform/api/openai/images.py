@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -14,62 +14,46 @@ from starlette.responses import JSONResponse
 from genplatform.api.deps import Tenant, Wired
 from genplatform.api.openai.asked import ImagesAsked, condition, read_images, seeds_of
 from genplatform.api.openai.errors import model_not_found, refused
-from genplatform.api.openai.replicas import Pictures, Replicas, while_connected
+from genplatform.api.openai.replicas import Pictures, Place, Replicas, while_connected
 from genplatform.api.openai.routing import Routing
+from genplatform.domain.ids import RandBelow
 from genplatform.errors import GenctlError, NotFound, Unavailable
 from genplatform.services.endpoints import Route
+from genplatform.spec import RecipeBook
 
 router = APIRouter(prefix="/images")
 
 IMAGE = "image"
-# Ids that JavaScript and jq can carry: a seed that was drawn is meant to be sent again.
+# Seeds that JavaScript and jq can carry: what was drawn is meant to be sent again.
 DRAWN_SEEDS = 2**53
 NOT_READY_RETRY_SECONDS = 2
 _PNG_HEAD = 24
-_MOST_SIZES = 10_000
-
-
-class Sizes:
-    """The sizes that model versions were seen to make. A version is immutable, so they never change."""
-
-    def __init__(self) -> None:
-        self._of: dict[str, str] = {}
-
-    def get(self, model: str) -> str | None:
-        """Return the version's size, when it was seen."""
-        return self._of.get(model)
-
-    def see(self, model: str, size: str) -> None:
-        """Remember a version's size."""
-        if len(self._of) >= _MOST_SIZES:
-            self._of.clear()
-        self._of[model] = size
 
 
 class Gateway:
-    """What the image routes share: where endpoints are, how to reach them, and chance."""
+    """What the image routes share: where endpoints are, how to reach them, what recipes take, and chance."""
 
-    def __init__(self, routing: Routing, replicas: Replicas, randbelow: Callable[[int], int]) -> None:
+    def __init__(self, routing: Routing, replicas: Replicas, recipes: RecipeBook, randbelow: RandBelow) -> None:
         self._routing = routing
         self._replicas = replicas
+        self._recipes = recipes
         self._randbelow = randbelow
-        self._sizes = Sizes()
 
     async def images(self, tenant: str, asked: ImagesAsked) -> dict[str, Any]:
         """Return the pictures asked for, but for `created`."""
         route = await run_in_threadpool(self._find, tenant, asked.model)
         if route.modality != IMAGE:
             raise refused("model", f"{route.name} makes {route.modality}, not pictures.")
-        cond = condition(asked.prompt, route.cond_schema)
-        self._check_size(asked, route.model)
-        _check_ready(route)
+        cond = self._condition(asked, route)
+        _check_size(asked, route.model, own_size(route.config))
+        place = _place(route)
         seed = self._randbelow(DRAWN_SEEDS) if asked.seed is None else asked.seed
         seeds = seeds_of(seed, asked.n)
-        made = await self._replicas.generate(route, seeds, cond)
+        made = await self._replicas.generate(place, seeds, cond)
         _check_version(asked, route, made)
-        self._sizes.see(made.model, png_size(made.images[0]))
-        # Once more: of a version that was never seen before, the size is known only now.
-        self._check_size(asked, made.model)
+        size = png_size(made.images[0])
+        # Once more: not every recipe's config tells the size.
+        _check_size(asked, made.model, size)
         data = [
             {"b64_json": image, "url": None, "revised_prompt": None, "seed": one}
             for image, one in zip(made.images, seeds, strict=True)
@@ -77,21 +61,21 @@ class Gateway:
         return {
             "data": data,
             "output_format": "png",
-            "size": self._sizes.get(made.model),
+            "size": size,
             "model": made.model,
             "seed": seed,
         }
+
+    def _condition(self, asked: ImagesAsked, route: Route) -> dict[str, Any] | None:
+        if not asked.prompt.strip():
+            return None
+        return condition(asked.prompt, self._recipes.get(route.recipe).get("cond"))
 
     def _find(self, tenant: str, model: str) -> Route:
         try:
             return self._routing.find(tenant, model)
         except NotFound as error:
             raise model_not_found(model) from error
-
-    def _check_size(self, asked: ImagesAsked, model: str) -> None:
-        own = self._sizes.get(model)
-        if asked.size is not None and own is not None and asked.size != own:
-            raise refused("size", f"{model} makes pictures of {own}, not {asked.size}.", f'Send "auto" or "{own}".')
 
 
 @router.post("/generations")
@@ -115,14 +99,27 @@ def png_size(image: str) -> str:
     return f"{width}x{height}"
 
 
-def _check_ready(route: Route) -> None:
-    if not route.ready:
+def own_size(config: Mapping[str, Any]) -> str | None:
+    """Return `WIDTHxHEIGHT` as a model's config tells it, if it does."""
+    width, height = config.get("width"), config.get("height")
+    return f"{width}x{height}" if isinstance(width, int) and isinstance(height, int) else None
+
+
+def _check_size(asked: ImagesAsked, model: str, own: str | None) -> None:
+    if asked.size is not None and own is not None and asked.size != own:
+        raise refused("size", f"{model} makes pictures of {own}, not {asked.size}.", f'Send "auto" or "{own}".')
+
+
+def _place(route: Route) -> Place:
+    """Return where to send the request; raises `Unavailable` while the endpoint is not ready."""
+    if not route.ready or route.url is None:
         why = f": {route.reason}" if route.reason else ""
         raise Unavailable(
             f"The endpoint {route.name} is {route.state}, not ready{why}.",
             f"Try again in a moment; `genctl endpoints show {route.name}` says how far it is.",
             retry_after=NOT_READY_RETRY_SECONDS,
         )
+    return Place(route.name, route.url.rstrip("/"), route.secret)
 
 
 def _check_version(asked: ImagesAsked, route: Route, made: Pictures) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from starlette.requests import Request
@@ -32,22 +32,26 @@ LARGEST_ANSWER = 256 * 1024 * 1024
 # A request may stand in a replica's queue for as long as an OpenAI client would wait for it.
 TIMEOUTS = httpx.Timeout(connect=3.0, read=300.0, write=30.0, pool=3.0)
 LIMITS = httpx.Limits(max_connections=MOST_IN_FLIGHT, max_keepalive_connections=MOST_PER_ENDPOINT, keepalive_expiry=15)
+# 401: the replica was started with another secret; 404: Ray Serve knows no such route (yet).
+_NOT_SERVING = frozenset(
+    {
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
 
 
-class Place(Protocol):
-    """Where an endpoint is served: what the gateway needs of a Route."""
+@dataclass(frozen=True)
+class Place:
+    """Where an endpoint is served: the base address of its replicas, and the word they know the gateway by."""
 
-    @property
-    def name(self) -> str:
-        """The endpoint's name."""
-
-    @property
-    def url(self) -> str:
-        """The base address of its replicas."""
-
-    @property
-    def secret(self) -> str:
-        """The word by which its replicas know the gateway."""
+    name: str
+    url: str
+    secret: str
 
 
 @dataclass(frozen=True)
@@ -91,23 +95,30 @@ class Replicas:
         return _read(place, content, len(seeds))
 
     async def _post(self, place: Place, body: dict[str, Any]) -> tuple[int, bytes]:
-        headers = {"Authorization": f"Bearer {place.secret}"}
         try:
-            async with self._client.stream("POST", f"{place.url}/generate", json=body, headers=headers) as response:
-                content = bytearray()
-                async for part in response.aiter_bytes():
-                    content += part
-                    if len(content) > LARGEST_ANSWER:
-                        raise GenctlError(
-                            f"A replica of {place.name} answered with more than {LARGEST_ANSWER} bytes.",
-                            "Ask for less.",
-                        )
-                return response.status_code, bytes(content)
+            try:
+                return await self._post_once(place, body)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                # A kept connection that the other side closed just now. The same seeds make the
+                # same pictures, so asking twice does no harm.
+                return await self._post_once(place, body)
         except httpx.PoolTimeout as error:
             raise TooMany("Too many requests are in flight.", "Try again in a moment.") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             logger.warning("replica_unreachable", extra={"endpoint": place.name, "reason": repr(error)})
             raise _no_replica(place, type(error).__name__) from error
+
+    async def _post_once(self, place: Place, body: dict[str, Any]) -> tuple[int, bytes]:
+        headers = {"Authorization": f"Bearer {place.secret}"}
+        async with self._client.stream("POST", f"{place.url}/generate", json=body, headers=headers) as response:
+            content = bytearray()
+            async for part in response.aiter_bytes():
+                content += part
+                if len(content) > LARGEST_ANSWER:
+                    raise GenctlError(
+                        f"A replica of {place.name} answered with more than {LARGEST_ANSWER} bytes.", "Ask for less."
+                    )
+            return response.status_code, bytes(content)
 
     @contextmanager
     def _slot(self, endpoint: str) -> Iterator[None]:
@@ -123,19 +134,6 @@ class Replicas:
             self._counts[endpoint] -= 1
             if not self._counts[endpoint]:
                 del self._counts[endpoint]
-
-
-# 401: the replica was started with another secret; 404: Ray Serve knows no such route (yet).
-_NOT_SERVING = frozenset(
-    {
-        HTTPStatus.UNAUTHORIZED,
-        HTTPStatus.NOT_FOUND,
-        HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.BAD_GATEWAY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        HTTPStatus.GATEWAY_TIMEOUT,
-    }
-)
 
 
 async def while_connected(request: Request, work: Awaitable[T]) -> T:

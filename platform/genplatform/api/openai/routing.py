@@ -10,13 +10,10 @@ from genplatform.services.endpoints import Route
 
 
 class Routing(Protocol):
-    """Finds endpoints. Both calls may block, and are made in threads."""
+    """Finds endpoints. It may block, and is called in threads."""
 
     def find(self, tenant: str, model: str) -> Route:
         """Return where `model` (an endpoint's name, or a served NAME@V) is served; raises `NotFound`."""
-
-    def served(self, tenant: str) -> list[Route]:
-        """Return all endpoints of a tenant."""
 
 
 class CatalogRouting:
@@ -28,7 +25,3 @@ class CatalogRouting:
     def find(self, tenant: str, model: str) -> Route:
         """Return where `model` is served."""
         return endpoints.route(self._wiring, tenant, model)
-
-    def served(self, tenant: str) -> list[Route]:
-        """Return all endpoints of a tenant."""
-        return endpoints.served(self._wiring, tenant)
