@@ -44,13 +44,14 @@ def wire(settings: Settings, url: str = "") -> Wiring:
 
 
 def in_memory(secret: str = "secret", url: str = "http://127.0.0.1:1") -> Wiring:  # noqa: S107 - for tests
-    """Return a platform on SQLite in memory and the queues' twin, for unit tests."""
-    catalog = Catalog("sqlite://")
-    migrate.upgrade_engine(catalog.engine)
+    """Return a platform for unit tests: the queues' in-memory twin, and a catalog and store that nobody keeps."""
+    folder = Path(mkdtemp(prefix="genctl-unit-"))
+    database = f"sqlite:///{folder / 'catalog.db'}"
+    migrate.upgrade(database)
     return Wiring(
-        catalog=catalog,
+        catalog=Catalog(database),
         queues=MemoryQueues(time.time),
-        store=Store(Path(mkdtemp(prefix="genctl-store-")).as_uri()),
+        store=Store((folder / "store").as_uri()),
         recipes=RecipeBook.builtin(),
         secret=secret,
         clock=time.time,

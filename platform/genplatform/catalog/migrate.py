@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -40,17 +39,28 @@ def upgrade(url: str, revision: str = "head") -> str:
     """
     engine = database.connect(url)
     try:
-        return upgrade_engine(engine, revision)
+        with database.transaction(engine, write=True) as connection:
+            if engine.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
+            _refuse_the_unknown(connection)
+            made = config()
+            made.attributes["connection"] = connection
+            command.upgrade(made, revision)
+            return str(_revision(connection))
     finally:
         engine.dispose()
 
 
-def upgrade_engine(engine: sa.Engine, revision: str = "head") -> str:
-    """Do the same on a database that is connected already, such as one in memory."""
-    with database.transaction(engine, write=True) as connection:
-        if engine.dialect.name == "postgresql":
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
-        made = config()
-        made.attributes["connection"] = connection
-        command.upgrade(made, revision)
-        return str(MigrationContext.configure(connection).get_current_revision())
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _refuse_the_unknown(connection: Connection) -> None:
+    found = _revision(connection)
+    known = {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
+    if found is not None and found not in known:
+        at = database.shown(connection.engine.url)
+        raise SettingsError(
+            f"The catalog at {at} is at revision {found}, which this genctl does not know.",
+            "Use the newer genctl that brought it there, or set GENCTL_DATABASE_URL (or GENCTL_HOME) to another one.",
+        )
