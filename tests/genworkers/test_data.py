@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from genplatform.errors import BadRequest
 from genworkers.data.dataset import Order, split_indices
 from genworkers.data.sources import open_source

@@ -7,6 +7,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
+
 from genworkers.data.sources import open_source
 from genworkers.recipes import describe, registry
 from genworkers.recipes.base import ItemShape, Recipe
@@ -15,7 +17,6 @@ from genworkers.recipes.noise import Noise
 from genworkers.recipes.randomness import byte_rows, normal_rows
 from genworkers.sampler import Sampler
 from genworkers.training.state import EngineStep, TrainState
-from pydantic import ValidationError
 
 SHAPE = ItemShape(8, 8, 1)
 SEEDS = [7, 2**62 + 5, 0, 123456789, 2**63 - 1, *range(100, 195)]

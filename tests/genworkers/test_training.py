@@ -1,0 +1,284 @@
+"""The loop and its checkpoints: a run that goes on makes the very weights it would have made."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from genplatform.errors import BadRequest, NotFound
+from genworkers import models
+from genworkers.context import SavedCheckpoint
+from genworkers.recipes.gan import Gan
+from genworkers.stop import CANCEL, LOST, SHUTDOWN
+from genworkers.training import loop
+from genworkers.training.loop import Trained, TrainJob
+from genworkers.training.sheet import draw_sheet
+
+SMALL = {"generator_widths": [16], "discriminator_widths": [16], "latent_dim": 8, "batch_size": 16}
+
+
+class Notebook:
+    """A RunContext that keeps everything in memory and in one folder."""
+
+    def __init__(self, folder: Path, seed: int = 0) -> None:
+        self.seed = seed
+        self.folder = Path(tempfile.mkdtemp(dir=folder))
+        self.saved: list[SavedCheckpoint] = []
+        self.lines: list[str] = []
+        self.events: list[str] = []
+        self.points: list[tuple[int, dict[str, float]]] = []
+        self.sheets: dict[int, bytes] = {}
+        self.reports: list[tuple[int, int]] = []
+        self.stop_at: dict[int, str] = {}
+        self._asked = itertools.count()
+
+    def report(self, done: int, total: int, rate: float | None) -> None:
+        self.reports.append((done, total))
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        self.points.append((step, dict(values)))
+
+    def log(self, text: str) -> None:
+        self.lines.append(text)
+
+    def event(self, kind: str, data: Mapping[str, Any]) -> None:
+        self.events.append(kind)
+
+    def save(self, folder: Path, sha256: str, step: int) -> None:
+        kept = self.folder / f"step-{step}-{len(self.saved)}"
+        folder.rename(kept)
+        self.saved.insert(0, SavedCheckpoint(str(kept), sha256, step))
+
+    def sheet(self, png: bytes, step: int) -> None:
+        self.sheets[step] = png
+
+    def checkpoints(self) -> Sequence[SavedCheckpoint]:
+        return list(self.saved)
+
+    def fetch(self, saved: SavedCheckpoint, folder: Path) -> None:
+        if not Path(saved.key).exists():
+            raise NotFound(f"There is no {saved.key}.")
+        folder.mkdir()
+        for path in Path(saved.key).iterdir():
+            (folder / path.name).write_bytes(path.read_bytes())
+
+    def should_stop(self) -> str | None:
+        return self.stop_at.get(next(self._asked))
+
+
+def job(**changes: Any) -> TrainJob:
+    base: dict[str, Any] = {
+        "recipe": "gan",
+        "params": SMALL,
+        "data": {"source": "digits"},
+        "split": None,
+        "steps": 50,
+        "checkpoint_every": 20,
+        "sheet_every": 25,
+    }
+    return TrainJob(**base | changes)
+
+
+def train(notebook: Notebook, **changes: Any) -> Trained:
+    ticks = itertools.count()
+    return loop.train(job(**changes), notebook, clock=lambda: next(ticks) / 4)
+
+
+def weights(trained: Trained, folder: Path) -> str:
+    digest = models.write_weights(trained.recipe, trained.state.modules, folder / "weights.safetensors")
+    assert digest is not None
+    return digest
+
+
+def test_a_run_reports_measures_shows_and_saves(tmp_path: Path) -> None:
+    notebook = Notebook(tmp_path)
+
+    trained = train(notebook)
+
+    assert trained.stopped is None
+    assert trained.state.step == 50
+    assert [s.step for s in notebook.saved] == [50, 40, 20]
+    assert sorted(notebook.sheets) == [25, 50]
+    assert [step for step, _ in notebook.points] == list(range(1, 51))
+    assert set(notebook.points[-1][1]) == {"d_loss", "g_loss"}
+    assert notebook.reports[0] == (0, 50)
+    assert notebook.reports[-1] == (50, 50)
+    assert "1,257 to train on" in notebook.lines[0]
+
+
+def test_the_same_job_makes_the_same_weights_and_another_seed_makes_others(tmp_path: Path) -> None:
+    one = weights(train(Notebook(tmp_path)), tmp_path)
+
+    assert weights(train(Notebook(tmp_path)), tmp_path) == one
+    assert weights(train(Notebook(tmp_path, seed=1)), tmp_path) != one
+
+
+@pytest.mark.parametrize("stopped_at", [0, 1, 19, 20, 33, 49])
+def test_a_run_stopped_anywhere_goes_on_to_the_same_weights_and_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: int
+) -> None:
+    monkeypatch.setattr(loop, "MOST_POINTS", 8)  # a point every 7 steps: most stops fall into the middle of a mean
+    whole, parted = Notebook(tmp_path), Notebook(tmp_path)
+    straight = train(whole)
+    parted.stop_at = {stopped_at: SHUTDOWN}
+
+    first = train(parted)
+    torch.randn(100)  # whatever else draws random numbers in between
+    parted.stop_at = {}
+    second = train(parted)
+
+    assert (first.stopped, first.state.step) == (SHUTDOWN, stopped_at)
+    assert weights(second, tmp_path) == weights(straight, tmp_path)
+    assert parted.points == whole.points
+    assert second.state.latest == straight.state.latest
+
+
+def test_cancel_and_lost_save_nothing_more(tmp_path: Path) -> None:
+    for reason in (CANCEL, LOST):
+        notebook = Notebook(tmp_path)
+        notebook.stop_at = {30: reason}
+
+        assert train(notebook).stopped == reason
+        assert [s.step for s in notebook.saved] == [20]
+
+
+def damage(saved: SavedCheckpoint, how: str) -> None:
+    folder = Path(saved.key)
+    if how == "missing":
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+    elif how == "marker missing":
+        (folder / "state.json").unlink()
+    elif how == "truncated":
+        path = folder / "optimizers.safetensors"
+        path.write_bytes(path.read_bytes()[:-1])
+    elif how == "bit flipped":
+        path = folder / "modules.safetensors"
+        data = bytearray(path.read_bytes())
+        data[-5] ^= 1
+        path.write_bytes(data)
+    elif how == "rewritten state":
+        path = folder / "state.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"step": 3}))
+
+
+@pytest.mark.parametrize("how", ["missing", "marker missing", "truncated", "bit flipped", "rewritten state"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path: Path, how: str) -> None:
+    notebook = Notebook(tmp_path)
+    straight = weights(train(notebook), tmp_path)
+    damage(notebook.saved[0], how)
+    notebook.lines.clear()
+
+    again = train(notebook)
+
+    assert weights(again, tmp_path) == straight
+    assert any("step 50 cannot be used" in line for line in notebook.lines)
+    assert "Going on from the checkpoint at step 40." in notebook.lines
+    assert notebook.events == ["checkpoint_damaged", "resumed"]
+
+
+def test_a_run_never_starts_from_zero_silently(tmp_path: Path) -> None:
+    notebook = Notebook(tmp_path)
+    straight = weights(train(notebook), tmp_path)
+    for saved in notebook.saved:
+        damage(saved, "bit flipped")
+
+    again = train(notebook)
+
+    assert weights(again, tmp_path) == straight
+    assert "None of 3 checkpoints can be used: starting again from step 0." in notebook.lines
+    assert "restarted_from_zero" in notebook.events
+
+
+def test_a_checkpoint_of_other_parameters_is_not_gone_on_from(tmp_path: Path) -> None:
+    notebook = Notebook(tmp_path)
+    train(notebook)
+
+    train(notebook, params=SMALL | {"leak": 0.1})
+
+    assert any("other parameters" in line for line in notebook.lines)
+
+
+def test_a_diverged_training_is_an_error_and_not_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = Notebook(tmp_path)
+    monkeypatch.setattr(Gan, "step", lambda recipe, batch, ctx: {"d_loss": torch.tensor(torch.nan)})
+
+    with pytest.raises(BadRequest, match="d_loss became nan at step 1: the training has diverged"):
+        train(notebook)
+
+    assert notebook.saved == []
+
+
+def test_a_recipe_with_nothing_to_train_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="nothing to train"):
+        train(Notebook(tmp_path), recipe="noise", params={})
+
+
+def test_a_sheet_is_a_picture_large_enough_to_see(tmp_path: Path) -> None:
+    notebook = Notebook(tmp_path)
+    train(notebook)
+
+    with Image.open(io.BytesIO(notebook.sheets[50])) as sheet:
+        assert sheet.mode == "L"
+        assert sheet.size == (402, 402), "8 by 8 pictures of 48 pixels, 2 apart"
+        assert len(set(sheet.tobytes())) > 50
+
+
+def test_a_sheet_takes_colour_and_any_number_of_pictures() -> None:
+    with Image.open(io.BytesIO(draw_sheet([torch.zeros(8, 4, 3, dtype=torch.uint8).numpy()] * 5))) as sheet:
+        assert sheet.mode == "RGB"
+        assert sheet.size == (3 * (4 * 6 + 2) + 2, 2 * (8 * 6 + 2) + 2)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import torch
+from test_training import Notebook, train
+torch.set_num_threads(1)
+
+class Doomed(Notebook):
+    def save(self, folder, sha256, step):
+        super().save(folder, sha256, step)
+        (Path(sys.argv[2]) / f"saved-{step}").write_text(sha256 + " " + self.saved[0].key)
+    def metrics(self, step, values):
+        if step == int(sys.argv[3]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+train(Doomed(Path(sys.argv[2])))
+"""
+
+
+def test_a_run_killed_without_a_word_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    straight = weights(train(Notebook(tmp_path)), tmp_path)
+    folder = tmp_path / "killed"
+    folder.mkdir()
+
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(folder), "47"],
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    left = Notebook(folder)
+    for note in sorted(folder.glob("saved-*"), reverse=True):
+        sha256, key = note.read_text().split()
+        left.saved.append(SavedCheckpoint(key, sha256, int(note.name.removeprefix("saved-"))))
+
+    assert ended.returncode == -signal.SIGKILL
+    assert [s.step for s in left.saved] == [40, 20]
+    assert weights(train(left), tmp_path) == straight
