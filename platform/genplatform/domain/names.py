@@ -43,4 +43,5 @@ def parse_model_ref(text: str) -> ModelRef | None:
         return ModelRef(name, version=int(tail))
     if tail == LATEST:
         return ModelRef(name, alias=LATEST)
-    return ModelRef(name, alias=tail) if is_name(tail) else None
+    # Digits alone would be an alias that reads as a version.
+    return ModelRef(name, alias=tail) if is_name(tail) and not tail.isdecimal() else None

@@ -11,8 +11,9 @@ from genplatform.errors import BadSpec, SpecProblem
 from genplatform.spec import overrides as command_line
 from genplatform.spec.common import JobSpec
 from genplatform.spec.kinds import KINDS
+from genplatform.spec.places import Document
 from genplatform.spec.problems import found_in, placed, wrong_kind
-from genplatform.spec.reader import MAX_PROBLEMS, Document, read
+from genplatform.spec.reader import MAX_PROBLEMS, read
 from genplatform.spec.recipes import RecipeBook
 from genplatform.spec.words import Found, shown
 

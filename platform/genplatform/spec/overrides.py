@@ -8,8 +8,9 @@ from typing import Any
 
 from genplatform.errors import BadRequest, BadSpec, SpecProblem
 from genplatform.spec.kinds import KINDS
-from genplatform.spec.reader import Document, Place, read_value
-from genplatform.spec.words import FieldPath, shown, suggestion
+from genplatform.spec.places import Document, Place
+from genplatform.spec.reader import read_value
+from genplatform.spec.words import FieldPath, dotted, shown, suggestion
 
 MOST_SETS = 200
 OVERRIDES = ("name", "queue", "priority")
@@ -38,7 +39,7 @@ def _set(documents: Sequence[Document], text: str) -> list[SpecProblem]:
     try:
         value = read_value(written)
     except BadSpec as error:
-        return [SpecProblem(f"{said}: {error.message}", field.strip(), hint=error.hint)]
+        return [SpecProblem(f"{said}: {error.message}", dotted(path), hint=error.hint)]
     except BadRequest as error:
         return [SpecProblem(f"--set: {error.message}", hint=error.hint)]
     kinds = [(document, KINDS.get(_kind_of(document))) for document in documents]
@@ -48,7 +49,7 @@ def _set(documents: Sequence[Document], text: str) -> list[SpecProblem]:
         return [problem for problem in problems if problem is not None]
     known = tuple(dict.fromkeys(name for _, kind in kinds if kind is not None for name in kind.model_fields))
     message = f"{said}: no job of the file has a field {shown(path[0])}."
-    return [SpecProblem(message, field.strip(), hint=suggestion(path[0], known, "Fields that exist"))]
+    return [SpecProblem(message, dotted(path), hint=suggestion(path[0], known, "Fields that exist"))]
 
 
 def _path(field: str) -> FieldPath:
@@ -68,8 +69,8 @@ def _put(document: Document, path: FieldPath, value: Any, text: str) -> SpecProb
         if inner is None:
             inner = parent[step] = {}
         if not isinstance(inner, dict):
-            message = f"--set {shown(text)[1:-1]}: {'.'.join(map(str, path[: depth + 1]))} is {shown(inner)}."
-            return SpecProblem(message, str(path[0]), hint="Only a mapping has fields; set the whole value instead.")
+            message = f"--set {shown(text)[1:-1]}: {dotted(path[: depth + 1])} is {shown(inner)}."
+            return SpecProblem(message, dotted(path), hint="Only a mapping has fields; set the whole value instead.")
         parent = inner
     parent[path[-1]] = value
     document.origins[path] = text

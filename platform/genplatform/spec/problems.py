@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from genplatform.errors import SpecProblem
 from genplatform.spec.common import NOT_YET, REFUSED, SpecPart
 from genplatform.spec.kinds import KINDS, KINDS_NOT_YET
-from genplatform.spec.reader import MAX_PROBLEMS, Document
+from genplatform.spec.places import Document
+from genplatform.spec.reader import MAX_PROBLEMS
 from genplatform.spec.words import FieldPath, Found, dotted, nearest, shown, suggestion
 
 _EXPECTED = {
@@ -80,7 +81,7 @@ def _problem(error: Any, path: FieldPath, kind: str) -> SpecProblem:
     if what == "extra_forbidden":
         return _unknown(path, kind)
     if what == "missing":
-        return SpecProblem(f"{field} is missing.", field, hint=_description(path, kind))
+        return SpecProblem(f"{field} is missing.", field, hint=_description(path, KINDS[kind]))
     if what in _EXPECTED:
         wanted = _EXPECTED[what]
         return SpecProblem(f"{field} is {shown(value)}; {wanted} is expected.", field, hint=_advice(wanted, value))
@@ -115,8 +116,9 @@ def _part_at(path: Iterable[str | int], kind: type[SpecPart]) -> type[SpecPart] 
     return part
 
 
-def _description(path: Sequence[str | int], kind: str) -> str:
-    field = KINDS[kind].model_fields.get(str(path[0])) if len(path) == 1 else None
+def _description(path: FieldPath, kind: type[SpecPart]) -> str:
+    part = _part_at(path[:-1], kind)
+    field = part.model_fields.get(str(path[-1])) if part is not None else None
     return field.description or "" if field is not None else ""
 
 

@@ -16,16 +16,17 @@ JSON is checked by the JSON parser first and then takes the same way, for the pl
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import yaml
 
 from genplatform.errors import BadSpec, SpecProblem, TooLarge
+from genplatform.spec.decoding import MAX_DEPTH, checked_json, decode, has_tab, refuse_directives, refuse_unreadable
+from genplatform.spec.places import Document, Place, stop
 from genplatform.spec.words import FieldPath, dotted, shown
 
 # Without libyaml the parser is about thirty times slower; the bound on time is kept by a smaller one on size.
@@ -33,7 +34,6 @@ _HAS_LIBYAML = hasattr(yaml, "CSafeLoader")
 _LOADER: Any = yaml.CSafeLoader if _HAS_LIBYAML else yaml.SafeLoader
 
 MAX_BYTES = 1 << 20 if _HAS_LIBYAML else 1 << 15
-MAX_DEPTH = 32
 MAX_DOCUMENTS = 1000
 MAX_NODES = 100_000
 MAX_ENTRIES = 1000
@@ -49,56 +49,6 @@ _LITERALS = {"": None, "~": None} | {
 }
 _LONGEST_WHOLE = 20  # digits: all of 64 bits
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-_UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
-_DIRECTIVE = re.compile("^%", re.MULTILINE)
-_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
-# An escaped surrogate pair, which JSON has and YAML has not; an even number of backslashes before it.
-_PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where something stands: line and column from 1, or 0 where that is not known."""
-
-    line: int = 0
-    column: int = 0
-
-
-@dataclass
-class Document:
-    """One document: plain data, and where each key and value of it stands.
-
-    `wrong` holds the paths that were refused already, whose stand-in value means nothing;
-    `origins` the paths that the command line set, with its words.
-    """
-
-    data: Any = None
-    values: dict[FieldPath, Place] = field(default_factory=dict)
-    keys: dict[FieldPath, Place] = field(default_factory=dict)
-    wrong: set[FieldPath] = field(default_factory=set)
-    origins: dict[FieldPath, str] = field(default_factory=dict)
-
-    def value_at(self, path: FieldPath) -> Place:
-        """Return where the value at `path` stands, else where the nearest thing around it does."""
-        while path and path not in self.values:
-            path = path[:-1]
-        return self.values.get(path, Place())
-
-    def key_at(self, path: FieldPath) -> Place:
-        """Return where the key of `path` stands."""
-        return self.keys.get(path) or self.value_at(path[:-1])
-
-    def origin_of(self, path: FieldPath) -> str:
-        """Return the words of the command line that set `path`, something around it or in it; else nothing."""
-        for origin, words in self.origins.items():
-            shorter = min(len(origin), len(path))
-            if shorter and origin[:shorter] == path[:shorter]:
-                return words
-        return ""
-
-    def is_wrong(self, path: FieldPath) -> bool:
-        """Tell whether `path`, or something around it, was refused already."""
-        return any(path[:end] in self.wrong for end in range(len(path) + 1))
 
 
 def read(body: bytes, media_type: str = "application/yaml") -> tuple[list[Document], list[SpecProblem]]:
@@ -111,12 +61,12 @@ def read(body: bytes, media_type: str = "application/yaml") -> tuple[list[Docume
             f"The job file has {len(body)} bytes; at most {MAX_BYTES} are read.",
             "Split it into several files; data and prompts do not belong in it.",
         )
-    text = _decode(body)
+    text = decode(body)
     is_json = media_type.partition(";")[0].strip().lower().endswith("json")
     if is_json:
-        text = _checked_json(text)
+        text = checked_json(text)
     else:
-        _refuse_directives(text)
+        refuse_directives(text)
     reader = _Reader()
     documents = reader.documents(text)
     if is_json and len(documents) == 1 and isinstance(documents[0].data, list):
@@ -128,8 +78,8 @@ def read_value(text: str) -> Any:
     """Return what one YAML value, such as `64` or `[a, b]`, stands for. Raises BadSpec."""
     if len(text) > MAX_BYTES:
         raise TooLarge(f"The value has {len(text)} characters; at most {MAX_BYTES} are read.")
-    _refuse_unreadable(text)
-    _refuse_directives(text)
+    refuse_unreadable(text)
+    refuse_directives(text)
     reader = _Reader()
     documents = reader.documents(text)
     if reader.problems:
@@ -137,66 +87,6 @@ def read_value(text: str) -> Any:
     if len(documents) > 1:
         raise BadSpec([SpecProblem("One value is expected, not several documents.")])
     return documents[0].data if documents else None
-
-
-def _stop(message: str, place: Place, hint: str = "", document: int = 0) -> NoReturn:
-    raise BadSpec([SpecProblem(message, line=place.line, column=place.column, document=document, hint=hint)])
-
-
-def _decode(body: bytes) -> str:
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = body[: error.start].decode("utf-8", "replace")
-        byte = f"0x{body[error.start]:02x}"
-        hint = "Save the file as UTF-8, and check that it is a job file at all."
-        _stop(f"The job file is not UTF-8 text: byte {byte} does not fit.", _place_after(before), hint)
-    _refuse_unreadable(text)
-    return text
-
-
-def _refuse_unreadable(text: str) -> None:
-    found = _UNREADABLE.search(text)
-    if found:
-        message = f"The job file holds the control character {found.group()!r}."
-        _stop(message, _place_after(text[: found.start()]), "Remove it; a job file is plain text.")
-
-
-def _refuse_directives(text: str) -> None:
-    # The parser compares each %TAG with all before it: a megabyte of them would take many seconds.
-    found = _DIRECTIVE.search(text)
-    if found:
-        message = "YAML directives (a line that starts with '%') are not read."
-        _stop(message, _place_after(text[: found.start()]), "Remove the line; a job file needs none.")
-
-
-def _checked_json(text: str) -> str:
-    """Return `text`, which is valid JSON, with escaped surrogate pairs written out."""
-
-    def constant(word: str) -> NoReturn:
-        place = _place_after(text[: max(0, text.find(word))])
-        _stop(f"{word} is not a number that a job file can hold.", place, "Write a finite number.")
-
-    if not text.strip():
-        return text
-    try:
-        json.loads(text, parse_constant=constant, parse_int=str, parse_float=str)
-    except json.JSONDecodeError as error:
-        _stop(f"The job file is not valid JSON: {error.msg}.", Place(error.lineno, error.colno))
-    except RecursionError:
-        _stop(f"The job file is nested deeper than {MAX_DEPTH} levels.", Place(1, 1))
-    return _PAIR.sub(_join_pair, text)
-
-
-def _join_pair(found: re.Match[str]) -> str:
-    high, low = int(found.group(2), 16), int(found.group(3), 16)
-    return found.group(1) + chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
-
-
-def _place_after(before: str) -> Place:
-    breaks = list(_BREAK.finditer(before))
-    start = breaks[-1].end() if breaks else 0
-    return Place(len(breaks) + 1, len(before) - start + 1)
 
 
 def _split(document: Document) -> list[Document]:
@@ -240,10 +130,10 @@ class _Reader:
             mark = error.problem_mark or error.context_mark
             place = Place(mark.line + 1, mark.column + 1) if mark else Place()
             problem = error.problem or "it cannot be read"
-            hint = "Indent with spaces, not with tabs." if mark and _has_tab(text, mark.line) else ""
-            _stop(f"The job file is not valid YAML: {_plain(problem)}.", place, hint, self._index)
+            hint = "Indent with spaces, not with tabs." if mark and has_tab(text, mark.line) else ""
+            stop(f"The job file is not valid YAML: {_plain(problem)}.", place, hint, self._index)
         except (yaml.YAMLError, ValueError) as error:
-            _stop(f"The job file is not valid YAML: {_plain(str(error))}.", Place(), document=self._index)
+            stop(f"The job file is not valid YAML: {_plain(str(error))}.", Place(), document=self._index)
         return found
 
     def _documents(self, text: str) -> Iterator[Document]:
@@ -356,22 +246,18 @@ class _Reader:
             self.problems.append(SpecProblem(message, dotted(path), place.line, place.column, self._index, hint))
 
     def _stop(self, message: str, place: Place, hint: str = "") -> NoReturn:
-        _stop(message, place, hint, self._index)
+        stop(message, place, hint, self._index)
 
 
 def _number(text: str) -> int | float | None:
     """Return the number that a plain scalar is: infinite where it is out of range, None where it is text."""
+    if text[0] not in "-+.0123456789":
+        return None
     if _WHOLE.match(text):
         return int(text) if len(text) <= _LONGEST_WHOLE else math.inf
     if _DECIMAL.match(text):
         return float(text)
     return math.inf if _NOT_FINITE.match(text) else None
-
-
-def _has_tab(text: str, line: int) -> bool:
-    """Tell whether that line of `text` (from 0), which could not be read, is indented with a tab."""
-    lines = _BREAK.split(text, line + 1)
-    return len(lines) > line and "\t" in lines[line][: len(lines[line]) - len(lines[line].lstrip())]
 
 
 def _where(path: FieldPath) -> str:

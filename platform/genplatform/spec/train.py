@@ -80,23 +80,15 @@ class Split(SpecPart):
 
 
 class Budget(SpecPart):
-    """How long a model learns: exactly one of the fields."""
+    """How long a model learns."""
 
     not_yet: ClassVar[Mapping[str, str]] = {
+        "epochs": "Give steps: an epoch has as many as the training items make batches.",
         # A time limit would make the result depend on how fast the machine happened to be.
-        "minutes": "Give steps or epochs: they train the same model on every machine, and minutes do not.",
+        "minutes": "Give steps: they train the same model on every machine, and minutes do not.",
     }
 
-    steps: int | None = Field(default=None, ge=1, le=MOST_STEPS, description="Steps of the optimizer.")
-    epochs: int | None = Field(default=None, ge=1, le=MOST_STEPS, description="Passes over the training data.")
-
-    @model_validator(mode="after")
-    def _one(self) -> Budget:
-        given = [name for name in ("steps", "epochs") if getattr(self, name) is not None]
-        if len(given) != 1:
-            what = " and ".join(given) if given else "nothing"
-            raise refuse(f"says {what}, and exactly one of steps and epochs is expected", "Write {steps: 4000}.")
-        return self
+    steps: int = Field(ge=1, le=MOST_STEPS, description="Steps of the optimizer.")
 
 
 class Checkpoint(SpecPart):

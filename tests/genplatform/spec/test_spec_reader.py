@@ -10,7 +10,8 @@ import pytest
 
 from genplatform.errors import BadSpec, TooLarge
 from genplatform.spec import reader
-from genplatform.spec.reader import Place, read, read_value
+from genplatform.spec.places import Place
+from genplatform.spec.reader import read, read_value
 
 
 def data_of(text: str) -> Any:
