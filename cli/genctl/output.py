@@ -8,11 +8,14 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from genctl.text import clean
 
 UNLIMITED_WIDTH = 100_000
+GAP = 2
+SHORTEST_FLEXIBLE = 8
+ALWAYS = 9
 STATE_STYLES = {
     "succeeded": "green",
     "ready": "green",
@@ -39,11 +42,11 @@ class Column:
     """One column of a table.
 
     On a terminal too narrow for all, columns of the lowest `keep` are left out first;
-    those of `keep` 9 never. A `flexible` column is shortened before any is left out.
+    those of `keep` ALWAYS never. A `flexible` column is shortened before any is left out.
     """
 
     title: str
-    keep: int = 9
+    keep: int = ALWAYS
     right: bool = False
     flexible: bool = False
     state: bool = False
@@ -81,51 +84,43 @@ def render_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]], *, wi
     from rich.text import Text
 
     cells = [[clean("-" if value is None else value) for value in row] for row in rows]
-    shown = _fitting(columns, cells, width)
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for index in shown:
+    widths = _fitted(columns, cells, width)
+    grid = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for index, wide in widths.items():
         column = columns[index]
-        grid.add_column(
-            column.title,
-            justify="right" if column.right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=None if column.flexible else _width_of(columns, cells, index),
-            ratio=None,
-        )
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        grid.add_column(column.title, justify=justify, no_wrap=True, overflow="ellipsis", width=wide)
     for row in cells:
-        styles = [STATE_STYLES.get(row[i], "") if columns[i].state else "" for i in shown]
-        grid.add_row(*(Text(row[i], style=style) for i, style in zip(shown, styles, strict=True)))
+        styles = [STATE_STYLES.get(row[i], "") if columns[i].state else "" for i in widths]
+        grid.add_row(*(Text(row[i], style=style) for i, style in zip(widths, styles, strict=True)))
     page = io.StringIO()
+    # Fitted already: the console must not narrow it further.
     console = Console(
-        file=page, width=width or UNLIMITED_WIDTH, force_terminal=color, markup=False, highlight=False, emoji=False
+        file=page, width=UNLIMITED_WIDTH, force_terminal=color, markup=False, highlight=False, emoji=False
     )
     console.print(grid)
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
 
 
-SHORTEST_FLEXIBLE = 8
+def _fitted(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int | None) -> dict[int, int]:
+    """Return the columns to show, by their place, and how wide each is."""
+    from rich.cells import cell_len
 
-
-def _width_of(columns: Sequence[Column], cells: Sequence[Sequence[str]], index: int) -> int:
-    return max([len(columns[index].title), *(len(row[index]) for row in cells)])
-
-
-def _fitting(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int | None) -> list[int]:
-    shown = list(range(len(columns)))
+    whole = {i: max([cell_len(column.title), *(cell_len(row[i]) for row in cells)]) for i, column in enumerate(columns)}
     if width is None:
-        return shown
-
-    def needed(index: int) -> int:
-        whole = _width_of(columns, cells, index)
-        return min(whole, SHORTEST_FLEXIBLE) if columns[index].flexible else whole
-
-    while sum(needed(i) + 2 for i in shown) - 2 > width:
-        weakest = min(shown, key=lambda i: columns[i].keep)
-        if columns[weakest].keep >= 9:
+        return whole
+    least = {i: min(wide, SHORTEST_FLEXIBLE) if columns[i].flexible else wide for i, wide in whole.items()}
+    while sum(least.values()) + GAP * (len(least) - 1) > width:
+        weakest = min(least, key=lambda i: columns[i].keep)
+        if columns[weakest].keep >= ALWAYS:
             break
-        shown.remove(weakest)
-    return shown
+        del least[weakest]
+    spare = max(0, width - sum(least.values()) - GAP * (len(least) - 1))
+    widths = {}
+    for i, wide in least.items():
+        widths[i] = min(whole[i], wide + spare)
+        spare -= widths[i] - wide
+    return widths
 
 
 def pairs(rows: Iterable[tuple[str, Any]]) -> None:

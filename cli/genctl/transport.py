@@ -35,7 +35,7 @@ class Transport:
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(MayPass),
             stop=lambda state: connection.is_dead or out_of_patience(state),
-            wait=tenacity.wait_exponential_jitter(initial=0.1, max=1.5, jitter=0.1),
+            wait=tenacity.wait_exponential(multiplier=0.1, max=1.5) + tenacity.wait_random(0, 0.1),
             sleep=sleep,
             reraise=True,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ import click
 from genctl import session
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from genctl.client import Client
 
 POLL_SECONDS = 1.0
@@ -36,16 +39,16 @@ def logs(*, job: str, follow: bool, tail: int | None, since: str | None, run: in
         found = client.job(job)
         reader = _Reader(client, found["id"], run, None if from_then is None else max(0.0, from_then))
         if as_json:
-            lines = reader.rest(tail)
+            lines = [line for page in reader.pages(tail) for line in page]
             output.emit_json({"lines": lines, "next": reader.after})
             return
         try:
-            _print(reader.rest(tail))
+            _print(reader.pages(tail))
             while follow and not is_over(found):
                 time.sleep(POLL_SECONDS)
                 # The job first: once it is over, one more reading has its last lines.
                 found = client.job(found["id"])
-                _print(reader.rest())
+                _print(reader.pages())
         except KeyboardInterrupt:
             if not follow:
                 raise
@@ -62,25 +65,24 @@ class _Reader:
         self._since = since
         self.after = 0
 
-    def rest(self, tail: int | None = None) -> list[dict[str, Any]]:
-        """Return the lines not read before; of those, the last `tail`."""
-        lines: list[dict[str, Any]] = []
-        while page := self._page(tail):
-            lines += page
-            if tail is not None:
-                break
-        return lines
-
-    def _page(self, tail: int | None) -> list[dict[str, Any]]:
-        answer = self._client.logs(self._job, run=self._run, since=self._since, after=self.after or None, tail=tail)
-        lines: list[dict[str, Any]] = answer.get("lines") or []
-        self.after = answer.get("next") or self.after
-        return lines
+    def pages(self, tail: int | None = None) -> Iterator[list[dict[str, Any]]]:
+        """Yield the lines not read before; of those, the last `tail`."""
+        while True:
+            answer = self._client.logs(self._job, run=self._run, since=self._since, after=self.after or None, tail=tail)
+            lines, reached = answer.get("lines") or [], answer.get("next") or 0
+            if lines:
+                yield lines
+            if not lines or reached <= self.after or tail is not None:
+                self.after = max(self.after, reached)
+                return
+            self.after = reached
 
 
-def _print(lines: list[dict[str, Any]]) -> None:
+def _print(pages: Iterable[list[dict[str, Any]]]) -> None:
     from genctl.output import say
     from genctl.text import clean_line
 
-    for line in lines:
-        say(clean_line(str(line.get("text") or "")))
+    for page in pages:
+        for line in page:
+            say(clean_line(str(line.get("text") or "")))
+        sys.stdout.flush()

@@ -1,0 +1,91 @@
+"""Every command's flags, frozen: a script that uses one keeps working."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+from click.testing import CliRunner
+
+from genctl.main import cli
+
+FLAGS = {
+    "": "--debug --version --help",
+    "up": "--help",
+    "down": "--help",
+    "status": "--json --help",
+    "doctor": "--json --help",
+    "submit": "FILE|- --set --name -n --queue -q --priority -p --key --dry-run --detach -d --json --help",
+    "ps": "--all -a --state -s --queue -q --limit -l --after --watch -w --json --help",
+    "show": "JOB --json --help",
+    "logs": "JOB --follow -f --tail --since --run --json --help",
+    "events": "JOB --type -t --limit -l --after --json --help",
+    "wait": "JOB... --timeout --json --help",
+    "watch": "JOB... --help",
+    "cancel": "JOB... --json --help",
+    "models": "--help",
+    "models ls": "--json --help",
+    "models show": "MODEL --json --help",
+    "outputs": "--help",
+    "outputs ls": "JOB --limit -l --after --json --help",
+    "outputs show": "JOB INDEX --json --help",
+    "endpoints": "--help",
+    "endpoints create": "NAME --model --min-replicas --max-replicas --wait --no-wait --timeout --json --help",
+    "endpoints ls": "--json --help",
+    "endpoints show": "NAME --json --help",
+    "endpoints rm": "NAME --json --help",
+    "recipes": "--help",
+    "recipes ls": "--json --help",
+    "recipes show": "NAME --json --help",
+    "schema": "--json --help",
+    "completion": "{bash|zsh|fish} --help",
+}
+
+
+ROOT = click.Context(cli, info_name="genctl", **cli.context_settings)
+
+
+def commands(group: click.Command = cli, path: str = "") -> Iterator[tuple[str, click.Command]]:
+    yield path, group
+    if isinstance(group, click.Group):
+        for name in group.list_commands(ROOT):
+            command = group.get_command(ROOT, name)
+            assert command is not None
+            yield from commands(command, f"{path} {name}".strip())
+
+
+def flags_of(command: click.Command) -> set[str]:
+    context = click.Context(command, parent=ROOT)
+    found: set[str] = set()
+    for parameter in command.get_params(context):
+        if isinstance(parameter, click.Argument):
+            found.add(parameter.make_metavar(context))
+        else:
+            found.update(parameter.opts, parameter.secondary_opts)
+    return found
+
+
+def test_the_flags_of_every_command_are_the_frozen_ones() -> None:
+    assert {path: flags_of(command) for path, command in commands()} == {
+        path: set(flags.split()) | {"-h"} for path, flags in FLAGS.items()
+    }
+
+
+def test_every_command_explains_itself_and_every_flag() -> None:
+    for path, command in commands():
+        shown = CliRunner().invoke(cli, [*path.split(), "--help"], prog_name="genctl")
+
+        assert shown.exit_code == 0, path
+        assert f"Usage: genctl {path}".strip() in shown.output
+        assert command.help, path
+        undocumented: list[Any] = [
+            o.name for o in command.params if isinstance(o, click.Option) and not o.help and not o.hidden
+        ]
+        assert not undocumented, path
+
+
+def test_short_and_long_help_are_the_same() -> None:
+    runner = CliRunner()
+
+    assert runner.invoke(cli, ["ps", "-h"]).output == runner.invoke(cli, ["ps", "--help"]).output
