@@ -31,7 +31,6 @@ def serve(w: Wiring, host: str, port: int) -> None:
     """
     app = create_app(w, hosts=loopback_names(host))
     with _bind(host, port) as listener:
-        logger.info("api_started", extra={"host": host, "port": listener.getsockname()[1]})
         _Server(app).run(sockets=[listener])
     logger.info("api_stopped")
 
@@ -44,6 +43,7 @@ class _Server(uvicorn.Server):
             app,
             access_log=False,
             log_config=None,
+            log_level="warning",
             server_header=False,
             proxy_headers=False,
             ws="none",
@@ -55,6 +55,14 @@ class _Server(uvicorn.Server):
         )
         super().__init__(config)
         self._closing = app.state.closing
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, and say so once it is true."""
+        await super().startup(sockets)
+        if not self.should_exit:
+            for listener in sockets or ():
+                host, port = listener.getsockname()[:2]
+                logger.info("api_started", extra={"host": host, "port": port})
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop; a second signal stops at once.
