@@ -7,10 +7,10 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-PATIENT = "tests.support.engine_actors:Patient"
-STILLBORN = "tests.support.engine_actors:Stillborn"
-FAILING = "tests.support.engine_actors:Failing"
-ECHO_APP = "tests.support.engine_actors:echo_app"
+PATIENT = "engine_actors:Patient"
+STILLBORN = "engine_actors:Stillborn"
+FAILING = "engine_actors:Failing"
+ECHO_APP = "engine_actors:echo_app"
 
 
 class Patient:

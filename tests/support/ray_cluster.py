@@ -1,9 +1,9 @@
-"""A lean Ray for tests: one head of its own a session, behind a token, with no dashboard.
+"""A lean Ray for tests: one head of its own a session, behind a token, on loopback, with no dashboard.
 
-`RayCluster` starts `ray start --head --block` as a child that it alone ends; the fixture
-`ray_cluster` starts one lazily, once a session, however many test files import it. Ray
-reads its token from the environment of the process, so the fixture sets that too; a
-subprocess of a test gets it by inheriting (or from `RayCluster.environment`).
+`RayCluster` starts this file as a child that runs the head, obeys `kill` and `start` on its
+standard input, and ends the head when that input ends: when the tests say so and also when
+their process dies, however it dies. The environment of the tests' own process stays as it
+is; what connects to the cluster is given `RayCluster.environment`.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
 LOGICAL_CPUS = 4
-START_SECONDS = 90.0
-STOP_SECONDS = 20.0
+STOP_SECONDS = 30.0
+# Long enough for any machine; a test that waits so long has failed.
+LONG = 60.0
 # The last line that `ray start --block` prints once everything answers.
 READY = "Process exit logs will be saved to"
+SUPPORT = Path(__file__).resolve().parent
 
 
 def free_port() -> int:
@@ -38,18 +40,28 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def eventually(holds: Callable[[], object], seconds: float = LONG) -> object:
+    """Ask until the answer is true, and return it; for what Ray does in its own time."""
+    pause = threading.Event()
+    for _ in range(int(seconds / 0.05)):
+        if answer := holds():
+            return answer
+        pause.wait(0.05)
+    raise AssertionError(f"It did not become so within {seconds:g} seconds.")
+
+
 class RayCluster:
     """One head node. `address` is what clients connect to; `environment` is what they need in theirs."""
 
-    def __init__(self, cpus: int = LOGICAL_CPUS, port: int | None = None) -> None:
+    def __init__(self, cpus: int = LOGICAL_CPUS) -> None:
         # Ray puts sockets below this folder, and a socket's path ends at 107 characters.
         self.folder = Path(tempfile.mkdtemp(prefix="gt-", dir="/tmp"))
-        self.port = port or free_port()
+        self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         token = self.folder / "token"
+        token.touch(0o600)
         token.write_text(secrets.token_hex(32))
-        token.chmod(0o600)
-        self.environment: Mapping[str, str] = {
+        self.environment = os.environ | {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_ADDRESS": self.address,
@@ -58,78 +70,112 @@ class RayCluster:
             # The one switch by which Ray keeps to loopback: without it, it takes the machine's own address.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             # Workers import the actor classes of tests/support by name.
-            "PYTHONPATH": os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p),
+            "PYTHONPATH": os.pathsep.join(p for p in (str(SUPPORT), os.environ.get("PYTHONPATH", "")) if p),
         }
         self._cpus = cpus
-        self._process: subprocess.Popen[str] | None = None
-        self._said: list[str] = []
+        self._owner: subprocess.Popen[str] | None = None
 
-    def start(self) -> None:
-        """Start the head and return when it answers; raises with what Ray said when it does not."""
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
-        command += ["--node-ip-address=127.0.0.1", f"--port={self.port}", f"--num-cpus={self._cpus}", "--num-gpus=0"]
-        command += [f"--temp-dir={self.folder / 'r'}", "--object-store-memory=100000000"]
-        command += ["--include-dashboard=false", "--disable-usage-stats"]
-        # Fixed by default, so that a second cluster on this machine would stumble over the first.
-        command += [f"--ray-client-server-port={free_port()}", f"--dashboard-agent-listen-port={free_port()}"]
-        self._process = subprocess.Popen(
-            command,
-            env={**os.environ, **self.environment},
+    def __enter__(self) -> Self:
+        self._owner = subprocess.Popen(
+            [sys.executable, __file__, str(self.folder), str(self.port), str(self._cpus)],
+            env=self.environment,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
             text=True,
-            start_new_session=True,
+            start_new_session=True,  # a Ctrl-C at the terminal is the tests' to handle, and theirs alone
         )
-        ready = threading.Event()
-        threading.Thread(target=self._listen, args=(self._process, ready), daemon=True).start()
-        if not ready.wait(START_SECONDS) or self._process.poll() is not None:
-            self.stop()
-            raise RuntimeError("Ray did not start:\n" + "".join(self._said))
+        self.start()
+        return self
 
-    def _listen(self, process: subprocess.Popen[str], ready: threading.Event) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            self._said.append(line)
-            if READY in line:
-                ready.set()
-        ready.set()
+    def __exit__(self, *_: object) -> None:
+        if self._owner is not None:
+            owner, self._owner = self._owner, None
+            owner.communicate(timeout=STOP_SECONDS)
 
-    def stop(self) -> None:
-        """End the head with everything it started, and forget its files."""
-        if self._process is not None:
-            self._process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_SECONDS)
-            self._end_group(self._process)
-            self._process = None
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def start(self) -> None:
+        """Start the head (again, on the same port) and return when it answers."""
+        self._ask("start")
 
     def kill(self) -> None:
-        """End the head as a crash would: no process of it gets a word. `start` starts a new one on the same port."""
-        assert self._process is not None
-        self._end_group(self._process)
-        self._process = None
+        """End the head as a crash would: no process of it gets a word."""
+        self._ask("kill")
 
-    @staticmethod
-    def _end_group(process: subprocess.Popen[str]) -> None:
-        # Ray's processes share the session that `start_new_session` made.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-_session: RayCluster | None = None
+    def _ask(self, order: str) -> None:
+        assert self._owner is not None
+        assert self._owner.stdin is not None
+        assert self._owner.stdout is not None
+        self._owner.stdin.write(order + "\n")
+        self._owner.stdin.flush()
+        said = []
+        for line in self._owner.stdout:
+            if line == "done\n":
+                return
+            said.append(line)
+        raise RuntimeError(f"The head's owner died at {order!r}:\n" + "".join(said))
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(request: pytest.FixtureRequest) -> Iterator[RayCluster]:
-    """The session's Ray, started at the first use; this process may connect to it."""
-    global _session  # noqa: PLW0603 - a fixture that several files import must still start one cluster
-    if _session is None:
-        cluster = RayCluster()
-        os.environ.update(cluster.environment)
-        cluster.start()
-        _session = cluster
-        request.config.add_cleanup(cluster.stop)
-    return _session
+def ray_cluster(request: pytest.FixtureRequest) -> RayCluster:
+    """The session's Ray, started at the first use: one, however many test files import this fixture."""
+    kept = request.config.stash.get(_SESSION, None)
+    if kept is None:
+        kept = request.config.stash[_SESSION] = RayCluster()
+        request.config.add_cleanup(kept.__exit__)
+        kept.__enter__()
+    return kept
+
+
+_SESSION = pytest.StashKey[RayCluster]()
+
+
+def _start(folder: Path, port: str, cpus: str) -> subprocess.Popen[str]:
+    """Run a head; returns when it answers."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    command += ["--node-ip-address=127.0.0.1", f"--port={port}", f"--num-cpus={cpus}", "--num-gpus=0"]
+    command += [f"--temp-dir={folder / 'r'}", "--object-store-memory=100000000"]
+    command += ["--include-dashboard=false", "--disable-usage-stats"]
+    # Fixed by default, so that a second cluster on this machine would stumble over the first.
+    command += [f"--ray-client-server-port={free_port()}", f"--dashboard-agent-listen-port={free_port()}"]
+    head = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # the session's group is how all of it is ended at once
+    )
+    assert head.stdout is not None
+    for line in head.stdout:
+        if READY in line:
+            threading.Thread(target=head.stdout.read, daemon=True).start()
+            return head
+        print(line, end="", flush=True)
+    raise RuntimeError("Ray did not start.")
+
+
+def _kill(head: subprocess.Popen[str]) -> None:
+    """End a head at once; Ray's workers, in sessions of their own, end when they miss their raylet."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(head.pid, signal.SIGKILL)
+    head.wait()
+
+
+def _own(folder: Path, port: str, cpus: str) -> None:
+    """Obey the orders on standard input until it ends."""
+    head: subprocess.Popen[str] | None = None
+    try:
+        for order in sys.stdin:
+            if order == "start\n":
+                head = _start(folder, port, cpus)
+            elif head is not None:
+                _kill(head)
+            print("done", flush=True)
+    finally:
+        if head is not None:
+            _kill(head)  # Ray's own way of stopping takes a quarter of a minute
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    _own(Path(sys.argv[1]), *sys.argv[2:])

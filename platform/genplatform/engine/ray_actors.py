@@ -53,8 +53,9 @@ class RayActors:
 
     def capacity(self) -> list[float]:
         """Return CPUs and GPUs: of the cluster, then free ones less what actors not yet placed will take."""
-        whole, free = ray.cluster_resources(), ray.available_resources()
+        # First, so that one placed in between is counted twice for a moment and never not at all.
         waiting = self._unplaced()
+        whole, free = ray.cluster_resources(), ray.available_resources()
         return [
             float(whole.get("CPU", 0.0)),
             float(whole.get("GPU", 0.0)),

@@ -16,7 +16,7 @@ CALL_SECONDS = 10.0
 
 
 class RayEngine:
-    """Engine on the Ray at `address`. Needs RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH in this process's environment.
+    """Engine on the Ray at `address`.
 
     The set of watched actors is kept here and not in the host process, so that a lost
     connection loses no death: the next host watches the same actors, and reports those

@@ -22,7 +22,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import IO, Any, cast
@@ -57,10 +57,11 @@ def _probe(address: str) -> None:
 class _Host:
     """One child process and the calls that wait for it."""
 
-    def __init__(self, address: str, namespace: str) -> None:
+    def __init__(self, address: str, namespace: str, environment: Mapping[str, str] | None) -> None:
         self._address = address
         self._process = subprocess.Popen(
             [sys.executable, "-m", "genplatform.engine.ray_host", address, namespace],
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -144,10 +145,21 @@ class _Host:
 
 
 class RayLink:
-    """Calls to the Ray at `address` (`host:port`), connected at the first; safe to use from several threads."""
+    """Calls to the Ray at `address` (`host:port`), connected at the first; safe to use from several threads.
 
-    def __init__(self, address: str, namespace: str, clock: Callable[[], float] = time.monotonic) -> None:
+    Ray finds its token by RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH in `environment` (by default
+    this process's own). `clock` only spaces failing attempts to connect.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        namespace: str,
+        environment: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.address = address
+        self._environment = environment
         self._namespace = namespace
         self._clock = clock
         self._lock = threading.Lock()
@@ -194,7 +206,7 @@ class RayLink:
     def _connect(self) -> _Host:
         # Cheaper than a child, and what a cluster that is down fails at.
         _probe(self.address)
-        host = _Host(self.address, self._namespace)
+        host = _Host(self.address, self._namespace, self._environment)
         try:
             host.connected(CONNECT_SECONDS)
         except Unavailable:
