@@ -66,7 +66,7 @@ def an_endpoint(tx: Transaction, name: str = "digits", model: str = "noise@1", *
     """Add a pending endpoint; returns its inside key."""
     ref = parse_model_ref(model)
     assert ref is not None
-    version = tx.models.find("default", ref)
+    version = tx.models.find("default", ref)  # noise@1 stands in every catalog
     assert version is not None
     row = {
         "tenant_id": "default",
@@ -80,6 +80,6 @@ def an_endpoint(tx: Transaction, name: str = "digits", model: str = "noise@1", *
         "created_at": NOW,
     }
     tx.endpoints.insert(row | values)
-    made = tx.endpoints.find(row["tenant_id"], name)
+    made = tx.endpoints.find(values.get("tenant_id", "default"), name)
     assert made is not None
     return made.id

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from genplatform.catalog.rows import EndpointRow
-from genplatform.catalog.tables import endpoints
+from genplatform.catalog.tables import endpoints, insert_new
+from genplatform.errors import Conflict
 
 
 class Endpoints:
@@ -18,8 +19,10 @@ class Endpoints:
         self._db = connection
 
     def insert(self, values: dict[str, Any]) -> None:
-        """Add one endpoint."""
-        self._db.execute(sa.insert(endpoints).values(**values))
+        """Add one endpoint; raises Conflict when another of that name was added in the meantime."""
+        added = insert_new(self._db, endpoints).values(**values).returning(endpoints.c.id)
+        if self._db.execute(added).first() is None:
+            raise Conflict(f"The endpoint {values['name']} was made by another request just now.", "Try again.")
 
     def find(self, tenant: str, name: str, *, lock: bool = False) -> EndpointRow | None:
         """Return one endpoint by name."""

@@ -6,11 +6,10 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from genplatform.catalog.rows import EventRow, LogRow
-from genplatform.catalog.tables import events, logs
+from genplatform.catalog.tables import events, insert_new, jobs, logs
 
 
 class Events:
@@ -26,6 +25,7 @@ class Events:
     def add_many(self, rows: Sequence[dict[str, Any]]) -> None:
         """Append events, given as rows."""
         if rows:
+            self._in_turn(rows)
             self._db.execute(sa.insert(events), list(rows))
 
     def page(self, job_pk: int, *, after: int, limit: int, types: Collection[str] = ()) -> list[EventRow]:
@@ -37,10 +37,20 @@ class Events:
 
     def add_logs(self, rows: Sequence[dict[str, Any]]) -> None:
         """Append log lines; a line that is there already (same run and number) is left as it is."""
-        if not rows:
-            return
-        insert: Any = postgresql.insert if self._db.dialect.name == "postgresql" else sqlite.insert
-        self._db.execute(insert(logs).on_conflict_do_nothing(), list(rows))
+        if rows:
+            self._in_turn(rows)
+            self._db.execute(insert_new(self._db, logs), list(rows))
+
+    def _in_turn(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Let nobody else append to these jobs until this transaction is over.
+
+        PostgreSQL gives an id when a row is added, and shows the row at the commit: a reader
+        that goes on after the last id it saw would miss a row that was slower than the next.
+        """
+        if self._db.dialect.name == "postgresql":
+            pks = {row["job_pk"] for row in rows}
+            query = sa.select(jobs.c.id).where(jobs.c.id.in_(pks)).order_by(jobs.c.id)
+            self._db.execute(query.with_for_update(key_share=True))
 
     def log_page(
         self,

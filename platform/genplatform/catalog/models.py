@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from genplatform.catalog.rows import ModelRow
-from genplatform.catalog.tables import model_versions, models
+from genplatform.catalog.tables import insert_new, model_versions, models
 from genplatform.domain.names import ModelRef
 
 _parent = model_versions.alias("parent")
@@ -72,13 +72,10 @@ class Models:
 
     def publish(self, tenant: str, name: str, values: dict[str, Any]) -> tuple[int, int]:
         """Add the next version of a model; returns its inside key and its number."""
-        query = sa.select(models.c.id).where(models.c.tenant_id == tenant, models.c.name == name).with_for_update()
-        row = self._db.execute(query).first()
-        if row is None:
-            added = sa.insert(models).values(tenant_id=tenant, name=name).returning(models.c.id)
-            model_pk = int(self._db.execute(added).scalar_one())
-        else:
-            model_pk = int(row.id)
+        self._db.execute(insert_new(self._db, models).values(tenant_id=tenant, name=name))
+        # The row is held from here: whoever publishes this name at the same time takes the number after ours.
+        named = sa.select(models.c.id).where(models.c.tenant_id == tenant, models.c.name == name)
+        model_pk = int(self._db.execute(named.with_for_update()).scalar_one())
         newest = self._db.execute(
             sa.select(sa.func.coalesce(sa.func.max(model_versions.c.version), 0)).where(
                 model_versions.c.model_pk == model_pk

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from genplatform.catalog.rows import ShardRow
 from genplatform.catalog.tables import shards
 from genplatform.domain.shards import ShardRange
-from genplatform.domain.states import ShardState
+from genplatform.domain.states import SHARD_TRANSITIONS, ShardState
 
 
 class Shards:
@@ -37,7 +37,8 @@ class Shards:
             }
             for r in ranges
         ]
-        self._db.execute(sa.insert(shards), rows)
+        if rows:
+            self._db.execute(sa.insert(shards), rows)
 
     def get(self, job_pk: int, number: int) -> ShardRow | None:
         """Return one shard."""
@@ -80,7 +81,12 @@ class Shards:
         return None if row is None else int(row.claim)
 
     def settle(self, job_pk: int, number: int, run: int, claim: int, to: ShardState, **values: Any) -> bool:
-        """Move a claimed shard on, only while that Run's claim is the current one: this is the fence."""
+        """Move a claimed shard on, only while that Run's claim is the current one: this is the fence.
+
+        False when nothing was changed, also for a state that the transition table does not lead to.
+        """
+        if to not in SHARD_TRANSITIONS[ShardState.CLAIMED]:
+            return False
         query = sa.update(shards).where(
             shards.c.job_pk == job_pk,
             shards.c.number == number,

@@ -6,7 +6,11 @@ Times are seconds since the epoch. `tenant_id` stands in every table and every u
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
 
 from genplatform.catalog.columns import Json, Short, Text
 
@@ -237,3 +241,9 @@ leaders = sa.Table(
     sa.Column("expires_at", sa.Double, nullable=False),
     sa.Column("data", Json, nullable=False),  # what the leader last saw of the engine, for `status`
 )
+
+
+def insert_new(connection: Connection, table: sa.Table) -> Any:
+    """Return an INSERT that leaves a row alone whose unique key is there already."""
+    insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return insert(table).on_conflict_do_nothing()
