@@ -49,7 +49,14 @@ class FakePlatform:
     def logs(self) -> str:
         return "\n".join(line["text"] for body in self.bodies("/progress") for line in body["logs"])
 
+    def refuse(self, path: str) -> None:
+        """Answer that path as to a run that is not the current one."""
+        problem = {"status": 409, "code": "fenced", "detail": "Run 1 is not the current one."}
+        self.answers[path] = lambda _: (409, problem)
+
     def close(self) -> None:
+        if not self._thread.is_alive():
+            return
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -88,20 +95,28 @@ class FakePlatform:
         return Handler
 
 
-def fenced() -> Answer:
-    return 409, {"status": 409, "code": "fenced", "detail": "Run 1 is not the current one."}
-
-
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
 @pytest.fixture
-def platform() -> Iterator[FakePlatform]:
-    platform = FakePlatform()
-    yield platform
-    platform.close()
+def new_platform() -> Iterator[Callable[[], FakePlatform]]:
+    """Start as many platforms as a test needs."""
+    platforms: list[FakePlatform] = []
+
+    def start() -> FakePlatform:
+        platforms.append(FakePlatform())
+        return platforms[-1]
+
+    yield start
+    for platform in platforms:
+        platform.close()
+
+
+@pytest.fixture
+def platform(new_platform: Callable[[], FakePlatform]) -> FakePlatform:
+    return new_platform()
 
 
 @pytest.fixture

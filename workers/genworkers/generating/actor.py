@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LONGEST_POLL_SECONDS = 20.0
+PAUSE_SECONDS = 0.05
 PUBLISH_SECONDS = 1.0  # finished shards are shown at least this often while others are under way
 
 
@@ -105,6 +106,7 @@ class PoolActor:
                     min(left, LONGEST_POLL_SECONDS),
                 )
                 if not orders:
+                    self._stop.wait(PAUSE_SECONDS)  # in case the platform did not wait on its side
                     continue
                 self._claims.take(orders)
                 if model is None or failure is not None:
