@@ -69,7 +69,7 @@ def parse_ask(body: bytes, *, takes_cond: bool, formats: Sequence[str]) -> Ask:
 
 
 class Replica:
-    """One copy of the model. Plain: `build` makes a Serve deployment of it."""
+    """One copy of the model; each request has its forward passes to itself."""
 
     def __init__(self, order: Mapping[str, Any]) -> None:
         import torch
@@ -113,8 +113,12 @@ class Replica:
         images = await self.draw(ask)
         return JSONResponse({"images": images, "mime": MIME, "model": self._model.name})
 
-    @serve.batch(max_batch_size=BATCH_REQUESTS, batch_wait_timeout_s=BATCH_WAIT_SECONDS)  # type: ignore[untyped-decorator]
-    async def draw(self, asks: list[Ask]) -> list[list[str]]:
+    async def draw(self, ask: Ask) -> list[str]:
+        """Return a request's pictures, as base64 of PNG files."""
+        (images,) = await self.draw_all([ask])
+        return images
+
+    async def draw_all(self, asks: list[Ask]) -> list[list[str]]:
         """Draw for several requests in shared tiles; each answer is what it would be alone."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._draw, asks)
 
@@ -142,6 +146,15 @@ class Replica:
         return scheme.lower() == "bearer" and hmac.compare_digest(word.strip().encode(), secret.encode())
 
 
+class BatchingReplica(Replica):
+    """A replica under Ray Serve: requests that come together share forward passes."""
+
+    @serve.batch(max_batch_size=BATCH_REQUESTS, batch_wait_timeout_s=BATCH_WAIT_SECONDS)  # type: ignore[untyped-decorator]
+    async def draw(self, asks: list[Ask]) -> list[list[str]]:
+        """Draw what has gathered; Serve gives each request its own answer."""
+        return await self.draw_all(asks)
+
+
 async def _bounded_body(request: Request) -> bytes:
     """Read the body, but never much more than is taken."""
     body = bytearray()
@@ -162,7 +175,7 @@ def build(order: Mapping[str, Any], min_replicas: int, max_replicas: int) -> ser
         scale: dict[str, Any] = {"num_replicas": min_replicas}
     else:
         scale = {"autoscaling_config": AutoscalingConfig(min_replicas=min_replicas, max_replicas=max_replicas)}
-    deployment = serve.deployment(Replica).options(
+    deployment = serve.deployment(BatchingReplica).options(
         name="replica",
         max_ongoing_requests=REQUESTS_AT_ONCE,
         ray_actor_options={"num_cpus": float(order["cpus"])},
