@@ -62,7 +62,10 @@ class ObjectBackend:
     def open(self, key: str) -> BinaryIO:
         """Open one object for reading."""
         with self._failing(key):
-            return cast(BinaryIO, self._fs.open(self._path(key), "rb"))
+            try:
+                return cast(BinaryIO, self._fs.open(self._path(key), "rb"))
+            except (FileExistsError, NotADirectoryError) as error:
+                raise self._not_found(key) from error
 
     def exists(self, key: str) -> bool:
         """Tell whether an object has that key, or objects lie below it."""
@@ -111,6 +114,9 @@ class ObjectBackend:
                 raise self._conflict(key)
         return ours
 
+    def _not_found(self, key: str) -> NotFound:
+        return NotFound(f"The store has no object {key}.", f"It was looked for below {self._shown}.")
+
     def _conflict(self, key: str) -> Conflict:
         return Conflict(
             f"{self.uri(key)} exists already with other content.",
@@ -136,7 +142,12 @@ class ObjectBackend:
         except GenctlError:
             raise
         except (FileNotFoundError, IsADirectoryError) as error:
-            raise NotFound(f"The store has no object {key}.", f"It was looked for below {self._shown}.") from error
+            raise self._not_found(key) from error
+        except (FileExistsError, NotADirectoryError) as error:
+            raise Conflict(
+                f"{self._shown}/{key} cannot be used: {error} is in the way.",
+                "A key is either an object or a folder of objects: choose another name.",
+            ) from error
         except Exception as error:  # client libraries raise errors of their own, of no common kind
             raise Unavailable(
                 f"The store {self._shown} cannot be used for {key or 'a probe'}: {error or type(error).__name__}.",
