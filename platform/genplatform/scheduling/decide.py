@@ -1,0 +1,128 @@
+"""Who starts now, with how many workers, and why the others wait.
+
+The line is ordered by priority, highest first, then by submission. Going down the line,
+each job whose least number of workers fits in what is still free starts with it. A job that
+does not fit now is passed by later ones that do; a job that the whole cluster could not hold
+blocks nobody. Only what is left after everyone's least is given out as extra workers, one
+each in turn, so that no job's extras cost another its start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from genplatform.domain.job import Demand, Reason, ReasonCode
+from genplatform.domain.keys import JobKey
+from genplatform.scheduling.amounts import UNIT, Amount, least, needed, said, size
+from genplatform.scheduling.snapshot import QueuedJob, Snapshot
+
+
+@dataclass(frozen=True)
+class Start:
+    """Start this job now, with so many workers."""
+
+    key: JobKey
+    workers: int
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Leave this job in the line, for this reason."""
+
+    key: JobKey
+    reason: Reason
+
+
+Decision = Start | Hold
+
+
+def decide(snapshot: Snapshot) -> list[Decision]:
+    """Return one decision for each job, in the order of the line. Equal snapshots get equal decisions."""
+    capacity = snapshot.capacity
+    cluster = Amount.of(capacity.cpus, capacity.gpus)
+    free = Amount.of(capacity.free_cpus, capacity.free_gpus).within(cluster)
+    line = sorted(snapshot.jobs, key=lambda job: (-job.priority, job.order, job.key))
+    starting, left = _least_for_each(line, free)
+    workers = _share_the_rest(starting, left)
+    reasons = _reasons(line, workers, cluster, free, left)
+    return [Start(j.key, workers[j.key]) if j.key in workers else Hold(j.key, reasons[j.key]) for j in line]
+
+
+def _least_for_each(line: Sequence[QueuedJob], free: Amount) -> tuple[list[QueuedJob], Amount]:
+    """Go down the line; return who starts, and what is left."""
+    starting = []
+    for job in line:
+        need = needed(job.demand)
+        if need.fits(free):
+            starting.append(job)
+            free = free - need
+    return starting, free
+
+
+def _share_the_rest(starting: Sequence[QueuedJob], left: Amount) -> dict[JobKey, int]:
+    """Return how many workers each gets: its least, then one more each in turn while there is room."""
+    workers = {job.key: least(job.demand) for job in starting}
+    growing = [job for job in starting if job.demand.max_workers > workers[job.key]]
+    while growing:
+        still = []
+        for job in growing:
+            one = size(job.demand)
+            if one.fits(left):
+                left = left - one
+                workers[job.key] += 1
+                if workers[job.key] < job.demand.max_workers:
+                    still.append(job)
+        growing = still
+    return workers
+
+
+def _reasons(
+    line: Sequence[QueuedJob], workers: dict[JobKey, int], cluster: Amount, free: Amount, left: Amount
+) -> dict[JobKey, Reason]:
+    held = [job for job in line if job.key not in workers]
+    # A long line has few kinds of demand: what is said of each is worked out once.
+    impossible = {demand: _impossible(demand, cluster) for demand in {job.demand for job in held}}
+    lacks = {demand: _lacking(demand, cluster, left) for demand, reason in impossible.items() if reason is None}
+    reasons = {job.key: impossible[job.demand] for job in held}
+    waiting = [job for job in held if job.demand in lacks]
+    last_start = max((n for n, job in enumerate(line) if job.key in workers), default=-1)
+    passed = {job.key for job in line[: last_start + 1]}
+    for position, job in enumerate(waiting, start=1):
+        first = position == 1 and not needed(job.demand).fits(free)
+        lacking = lacks[job.demand]
+        if job.key in passed:
+            lacking += " Smaller jobs that fit go first meanwhile."
+        if first:
+            reasons[job.key] = Reason(ReasonCode.NO_CAPACITY, lacking)
+        else:
+            sentence = f"Position {position} of {len(waiting)} among the jobs that wait. {lacking}"
+            reasons[job.key] = Reason(ReasonCode.BEHIND_OTHERS, sentence)
+    return {key: reason for key, reason in reasons.items() if reason is not None}
+
+
+def _impossible(demand: Demand, cluster: Amount) -> Reason | None:
+    """Return why such a job could not run even on the idle cluster; None when it could."""
+    need, one, n = needed(demand), size(demand), least(demand)
+    each = f" ({n} workers with {{}} each)" if n > 1 else ""
+    if need.gpus > cluster.gpus:
+        asked = said(need.gpus, "GPU") + each.format(said(one.gpus, "GPU"))
+        return Reason(ReasonCode.NEEDS_GPU, f"It needs {asked}; the cluster has {said(cluster.gpus, 'GPU')}.")
+    if need.cpus > cluster.cpus:
+        asked = said(need.cpus, "CPU") + each.format(said(one.cpus, "CPU"))
+        return Reason(ReasonCode.NEEDS_CPU, f"It needs {asked}; the cluster has {said(cluster.cpus, 'CPU')}.")
+    return None
+
+
+def _lacking(demand: Demand, cluster: Amount, left: Amount) -> str:
+    """Return what such a job needs against what is free of what there is, for whichever is short."""
+    need = needed(demand)
+    short = [
+        f"{said(want, noun)}, and {has / UNIT:g} of {said(total, noun)} {'is' if has == UNIT else 'are'} free"
+        for want, has, total, noun in (
+            (need.gpus, left.gpus, cluster.gpus, "GPU"),
+            (need.cpus, left.cpus, cluster.cpus, "CPU"),
+        )
+        if want > has
+    ]
+    return f"It needs {'; and '.join(short)}."
