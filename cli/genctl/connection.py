@@ -45,6 +45,15 @@ class Connection:
             "Check GENCTL_URL and the network, or unset GENCTL_URL and run `genctl up` for a platform on this machine."
         )
 
+    @property
+    def key_hint(self) -> str:
+        """What a person does when the token is refused there."""
+        if self.token_file is not None:
+            return (
+                f"The token is that of {self.token_file}; `genctl down` and `genctl up` make platform and token agree."
+            )
+        return "Set GENCTL_API_KEY to a key that is valid there."
+
 
 def find(settings: Settings, url: str | None = None, api_key: str | None = None) -> Connection:
     """Return the platform to speak to: `url`, else `GENCTL_URL`, else the local one that is up.

@@ -100,7 +100,7 @@ def _state_line(job: Json) -> str:
 
 def _read_metrics(client: Client, one: Followed) -> None:
     while True:
-        page = client.events(one.id, limit=PAGE, after=one.last_event)
+        page = client.events(one.id, types=["metrics"], limit=PAGE, after=one.last_event)
         events = page.get("events") or []
         for event in events:
             data = event.get("data")

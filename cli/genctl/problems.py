@@ -33,8 +33,6 @@ def from_problem(status: int, body: Any, where: str) -> errors.GenctlError:
     message = _text(document.get("detail")) or _text(document.get("title")) or f"{where} was answered with {status}."
     hint = _text(document.get("hint"))
     kind = _CLASSES.get(code) or BY_STATUS.get(status) or _by_range(status)
-    if kind is errors.Unauthorized and not hint:
-        hint = "Set GENCTL_API_KEY to a key that is valid there; a local platform's is read from its home."
     if issubclass(kind, errors.BadSpec):
         return errors.BadSpec(_problems(document) or [errors.SpecProblem(message, hint=hint)])
     error = kind(message, hint, status=status)

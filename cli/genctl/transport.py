@@ -15,7 +15,7 @@ import tenacity
 
 from genctl.connection import Connection
 from genctl.problems import from_problem
-from genplatform.errors import BadRequest, GenctlError, Unavailable
+from genplatform.errors import BadRequest, GenctlError, Unauthorized, Unavailable
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 60.0
@@ -118,6 +118,9 @@ class Transport:
             )
         where = f"{answer.request.method} {answer.url}"
         error = from_problem(answer.status_code, _parsed(answer), where)
+        if isinstance(error, Unauthorized):
+            # The platform speaks of headers; who types commands has a key or a home.
+            return Unauthorized(error.message, self.connection.key_hint, **error.details)
         if answer.status_code in MAY_PASS and isinstance(error, Unavailable):
             passing = MayPass(error.message, error.hint or self._hint, **error.details)
             passing.code = error.code

@@ -87,7 +87,6 @@ def test_a_body_past_the_limit_is_not_sent(platform: CannedPlatform, tmp_path: P
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
-        (401, "unauthorized", errors.Unauthorized),
         (404, "not_found", errors.NotFound),
         (409, "conflict", errors.Conflict),
         (409, "fenced", errors.Fenced),
@@ -108,6 +107,19 @@ def test_a_refusal_becomes_the_error_it_was(
     assert type(raised.value) is kind
     assert (raised.value.message, raised.value.hint, raised.value.code) == ("What happened.", "What to do.", code)
     assert len(platform.asked) == 1
+
+
+def test_a_refused_token_is_told_in_the_words_of_who_types_commands(platform: CannedPlatform, tmp_path: Path) -> None:
+    settings = record(tmp_path / "home", platform.url, os.getpid())
+    settings.token_file.write_text("stale")
+
+    with pytest.raises(errors.Unauthorized) as local:
+        Client(settings=settings).models()
+    with pytest.raises(errors.Unauthorized) as remote:
+        Client(platform.url, "wrong", Settings(home=tmp_path / "other")).models()
+
+    assert str(settings.token_file) in local.value.hint
+    assert "GENCTL_API_KEY" in remote.value.hint
 
 
 def test_a_bad_spec_carries_every_problem(platform: CannedPlatform, tmp_path: Path) -> None:

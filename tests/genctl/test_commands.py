@@ -163,8 +163,20 @@ def test_the_status_of_a_remote_platform_has_the_documented_shape(platform: Cann
     assert json.loads(ended.out) == {
         "state": "up",
         "url": platform.url,
-        "parts": [{"name": "catalog", "state": "up", "pid": None, "detail": None, "hint": None}],
+        "parts": [{"name": "catalog", "state": "up", "pid": None, "detail": "", "hint": ""}],
     }
+
+
+def test_a_remote_platform_that_is_away_is_down_in_json_and_exit_code_3(
+    genctl: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENCTL_URL", "http://127.0.0.1:1")
+
+    as_json, plain = genctl("status", "--json"), genctl("status")
+
+    assert (as_json.code, plain.code) == (3, 3)
+    assert json.loads(as_json.out)["state"] == "down"
+    assert "http://127.0.0.1:1" in plain.err
 
 
 def test_ps_passes_its_filters_on(platform: CannedPlatform, genctl: Run) -> None:

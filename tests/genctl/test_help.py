@@ -12,7 +12,7 @@ from genctl.main import cli
 
 FLAGS = {
     "": "--debug --version --help",
-    "up": "--help",
+    "up": "--port --timeout --json --help",
     "down": "--help",
     "status": "--json --help",
     "doctor": "--json --help",

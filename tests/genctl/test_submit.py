@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -226,6 +231,52 @@ def test_ctrl_c_while_following_detaches(platform: CannedPlatform, environment: 
     assert not [p for p in platform.paths() if "cancel" in p]
 
 
+def test_a_terminal_gets_bars_and_lines_above_them(
+    platform: CannedPlatform, environment: dict[str, str], file: str
+) -> None:
+    moving = {"done": 20, "total": 40, "unit": "steps", "rate": 2.5, "eta_seconds": 8.0}
+    losses = {"events": [{"id": "1", "type": "metrics", "data": {"step": 20, "values": {"loss_d": 0.5}}}]}
+    accepts(platform, job(state="queued"))
+    followed(
+        platform,
+        job=[job(state="running", finished_at=None, progress=moving), job()],
+        logs=[{"lines": [{"id": 5, "text": "hello \x1b[31m"}]}, {"lines": []}],
+        events=[losses, {"events": []}],
+    )
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
+    child = subprocess.Popen(
+        [sys.executable, "-m", "genctl", "submit", file],
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        env={**environment, "TERM": "xterm", "NO_COLOR": "1"},
+    )
+    os.close(theirs)
+
+    shown = read_all(ours)
+
+    assert child.wait(30) == 0
+    assert "20/40 steps  2.5 steps/s  ETA 8 s  loss_d 0.5" in shown
+    assert "digits-gan  | hello \\x1b[31m" in shown
+    assert "digits-gan  succeeded in 42 s as digits-gan@1" in shown
+    assert "Next steps" in shown
+    assert not re.search(r"\x1b\[(3|4|9)[0-9;]*m", shown)
+
+
+def read_all(fd: int) -> str:
+    said = b""
+    while True:
+        try:
+            part = os.read(fd, 65536)
+        except OSError:  # how Linux ends the reading of a terminal that nobody holds any more
+            part = b""
+        if not part:
+            os.close(fd)
+            return said.decode()
+        said += part
+
+
 def test_ctrl_c_elsewhere_is_130(platform: CannedPlatform, environment: dict[str, str]) -> None:
     platform.on("GET /api/v1/jobs/a", job(state="running"))
     platform.on(f"GET /api/v1/jobs/{ID}", job(state="running"))
@@ -320,10 +371,19 @@ def test_commands_of_the_local_platform_pass_their_verb_flags_and_exit_code_on(
     local = FakeLocalPlatform(3)
     monkeypatch.setattr(session, "run_platform", local)
 
-    codes = [genctl(*c.split()).code for c in ("up", "down", "status", "status --json", "doctor --json")]
+    codes = [
+        genctl(*c.split()).code
+        for c in ("up --port 81 --timeout 2.5 --json", "down", "status", "status --json", "doctor --json")
+    ]
 
     assert codes == 5 * [3]
-    assert local.verbs == [["up"], ["down"], ["status"], ["status", "--json"], ["doctor", "--json"]]
+    assert local.verbs == [
+        ["up", "--port=81", "--timeout=2.5", "--json"],
+        ["down"],
+        ["status"],
+        ["status", "--json"],
+        ["doctor", "--json"],
+    ]
 
 
 def test_the_local_platform_runs_as_a_child_with_this_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

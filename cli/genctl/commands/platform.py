@@ -22,13 +22,17 @@ def _warn_if_remote() -> None:
 
 
 @click.command(short_help="Start the local platform; one that is up is left alone.")
-def up() -> int:
+@click.option("--port", type=click.IntRange(1, 65535), help="The API's port.  [default: the last one, or a free one]")
+@click.option("--timeout", type=click.FloatRange(min=0), help="Give up after this many seconds.")
+@session.json_option
+def up(port: int | None, timeout: float | None, as_json: bool) -> int:
     """Start the local platform in the background; one that is up is left alone.
 
     Everything it keeps lies in GENCTL_HOME. A second `up` waits for the first.
     """
     _warn_if_remote()
-    return session.run_platform("up")
+    flags = [f"{flag}={value:g}" for flag, value in (("--port", port), ("--timeout", timeout)) if value is not None]
+    return session.run_platform("up", [*flags, *(["--json"] if as_json else [])])
 
 
 @click.command(short_help="Stop the local platform; running jobs go on at the next up.")
@@ -62,15 +66,22 @@ def doctor(as_json: bool) -> int:
 
 def _remote_status(as_json: bool) -> int:
     from genctl import output
+    from genplatform.errors import Unavailable
 
     with session.client() as client:
-        answer = client.status()
+        try:
+            answer = client.status()
+        except Unavailable as error:
+            if not as_json:
+                raise
+            away = {"name": "api", "state": "down", "detail": error.message, "hint": error.hint}
+            output.emit_json({"state": "down", "url": client.url, "parts": [_part(away)]})
+            return error.exit_code
     parts = [_part(p) for p in answer.get("parts", []) if isinstance(p, dict)]
-    document = {**answer, "state": answer.get("state"), "url": client.url, "parts": parts}
     if as_json:
-        output.emit_json(document)
+        output.emit_json({**answer, "state": answer.get("state"), "url": client.url, "parts": parts})
         return 0
-    output.pairs([("platform", client.url), ("state", document["state"])])
+    output.pairs([("platform", client.url), ("state", answer.get("state"))])
     output.say()
     columns = [
         output.Column("PART"),
@@ -83,4 +94,4 @@ def _remote_status(as_json: bool) -> int:
 
 
 def _part(part: dict[str, Any]) -> dict[str, Any]:
-    return {"name": None, "state": None, "pid": None, "detail": None, "hint": None, **part}
+    return {"name": None, "state": None, "pid": None, "detail": "", "hint": "", **part}
