@@ -77,6 +77,7 @@ def run_dispatcher(settings: Settings, api_url: str, *, keep_work: bool = False)
     """Run the dispatcher until SIGTERM; then drain, or with `keep_work` leave all work for the next one."""
     from genplatform.dispatch import process
     from genplatform.dispatch.dispatcher import Dispatcher
+    from genplatform.dispatch.keeper import Keeper
     from genplatform.dispatch.serving import ServingController
     from genplatform.engine.ray_engine import RayEngine
     from genplatform.engine.ray_serving import RayServing
@@ -87,4 +88,5 @@ def run_dispatcher(settings: Settings, api_url: str, *, keep_work: bool = False)
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     dispatcher = Dispatcher(w, engine, holder, api_url)
     controller = ServingController(w, RayServing(settings.ray_address))
-    process.run(dispatcher, controller, w.queues.wait_for_wake, keep_work=keep_work)
+    keeper = Keeper(dispatcher.renew, time.monotonic)
+    process.run(dispatcher, controller, keeper, w.queues.wait_for_wake, keep_work=keep_work)

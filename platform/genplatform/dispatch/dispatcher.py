@@ -67,6 +67,11 @@ class Dispatcher:
             return False
         return True
 
+    def renew(self) -> None:
+        """Lengthen the lease while leading; called from the keeper's thread."""
+        if self.term is not None:
+            leadership.lead(self._w, self._holder)
+
     def drain(self, seconds: float, wait: Callable[[float], object]) -> None:
         """Let running work checkpoint, requeue all of it, and step down."""
         if self.term is None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 
 from genplatform.dispatch.dispatcher import Dispatcher
+from genplatform.dispatch.keeper import Keeper
 from genplatform.dispatch.serving import ServingController
 from genplatform.errors import GenctlError
 
@@ -22,6 +23,7 @@ TROUBLE_SECONDS = 1.0
 def run(
     dispatcher: Dispatcher,
     controller: ServingController,
+    keeper: Keeper,
     wait_for_wake: Callable[[float], bool],
     *,
     keep_work: bool,
@@ -32,13 +34,16 @@ def run(
         signal.signal(number, lambda *_: over.set())
     serving = threading.Thread(target=_serve, args=(dispatcher, controller, over), name="serving", daemon=True)
     serving.start()
+    keeper.start()
     while not over.is_set():
+        keeper.came_round()
         try:
             dispatcher.tick()
             wait_for_wake(IDLE_SECONDS)
         except GenctlError as error:
             log.warning("tick_failed", extra={"detail": error.message})
             over.wait(TROUBLE_SECONDS)
+    keeper.stop()
     if not keep_work:
         try:
             dispatcher.drain(DRAIN_SECONDS, threading.Event().wait)
