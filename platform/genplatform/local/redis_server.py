@@ -50,6 +50,8 @@ def part(settings: Settings) -> Part:
         "appendfsync": "everysec",
         "save": "",
         "daemonize": "no",
+        # A title is written over the environment, and with it over the mark by which `down` finds what is left.
+        "set-proc-title": "no",
     }
     argv = [str(find_server()), *(word for name, value in options.items() for word in (f"--{name}", value))]
     return Part(

@@ -83,13 +83,12 @@ def _merge(parts: list[dict[str, Any]], answer: dict[str, Any] | None) -> list[d
         ]
     merged = {part["name"]: part for part in parts}
     for said in answer.get("parts", []):
-        name = said.get("name")
-        known = merged.setdefault(name, _part(name, said.get("state", "up")))
-        if known["state"] == "up":
-            known["state"] = said.get("state") or "up"
-            known["hint"] = said.get("hint") or known["hint"]
-            if said.get("detail"):
-                known["detail"] = said["detail"] if known["state"] != "up" or not known["detail"] else known["detail"]
+        name, state = said.get("name"), said.get("state") or "up"
+        known = merged.setdefault(name, _part(name, "up"))
+        if known["state"] == "up" and state != "up":
+            known.update(state=state, detail=said.get("detail") or "", hint=said.get("hint") or "")
+        elif not known["detail"]:
+            known["detail"] = said.get("detail") or ""
     return list(merged.values())
 
 
