@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import random
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -34,12 +35,19 @@ NOW = 1_800_000_000.0
 REPLICA_WORD = "the-replicas-word"
 
 
+@pytest.fixture(scope="session")
+def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a migrated catalog's file, to be copied: a migration costs more than most tests."""
+    file = tmp_path_factory.mktemp("catalog") / "catalog.db"
+    migrate.upgrade(f"sqlite:///{file}")
+    return file
+
+
 @pytest.fixture
-def w(tmp_path: Path) -> Iterator[Wiring]:
+def w(tmp_path: Path, empty_catalog: Path) -> Iterator[Wiring]:
     """Yield a wired platform whose time stands still, over an empty catalog and store."""
-    url = f"sqlite:///{tmp_path / 'catalog.db'}"
-    migrate.upgrade(url)
-    catalog = Catalog(url)
+    shutil.copy(empty_catalog, tmp_path / "catalog.db")
+    catalog = Catalog(f"sqlite:///{tmp_path / 'catalog.db'}")
     chance = random.Random(7)
     yield Wiring(
         catalog=catalog,

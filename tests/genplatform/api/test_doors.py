@@ -50,14 +50,14 @@ def test_what_is_not_usable_makes_the_api_not_ready_but_alive(w: Wiring, calling
     "path",
     ["/api/v1/jobs", "/api/v1/openapi.json", "/api/v1/nothing", "/internal/v1/started", "/", "/docs", "/livez/x"],
 )
-@pytest.mark.parametrize("header", ["", "Bearer", "Bearer wrong", "Basic a-token-of-tests", "Bearer \xff\xfe"])
-def test_without_the_token_every_door_is_closed(api: TestClient, path: str, header: str) -> None:
-    answer = api.get(path, headers={"Authorization": header.encode("latin-1")})
+def test_without_the_token_every_door_is_closed(api: TestClient, path: str) -> None:
+    for header in ("", "Bearer", "Bearer wrong", "Basic a-token-of-tests", "Bearer \xff\xfe"):
+        answer = api.get(path, headers={"Authorization": header.encode("latin-1")})
 
-    assert answer.status_code == 401
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["www-authenticate"] == "Bearer"
-    assert answer.json()["code"] == "unauthorized"
+        assert answer.status_code == 401
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert answer.json()["code"] == "unauthorized"
 
 
 def test_the_platforms_token_opens_no_nodes_door_and_a_nodes_token_none_of_the_platforms(api: TestClient) -> None:
@@ -264,23 +264,21 @@ def test_what_cannot_be_reached_is_503_and_says_when_to_come_again(w: Wiring, ca
     assert openai.json()["error"]["type"] == "server_error"
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8000", "localhost:1", "LOCALHOST", "[::1]", "[::1]:80"])
-def test_loopback_goes_by_its_names(w: Wiring, calling: Calling, host: str) -> None:
+def test_loopback_goes_by_its_names(w: Wiring, calling: Calling) -> None:
     api = calling(create_app(w, hosts=loopback_names("127.0.0.1")))
 
-    assert api.get("/livez", headers={"Host": host}).status_code == 200
+    for host in ("127.0.0.1", "127.0.0.1:8000", "localhost:1", "LOCALHOST", "[::1]", "[::1]:80"):
+        assert api.get("/livez", headers={"Host": host}).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil:80", "", "[::2]", "10.0.0.1"]
-)
-def test_loopback_goes_by_no_other_name(w: Wiring, calling: Calling, host: str) -> None:
+def test_loopback_goes_by_no_other_name(w: Wiring, calling: Calling) -> None:
     api = calling(create_app(w, hosts=loopback_names("127.0.0.1")))
 
-    answer = api.get("/livez", headers={"Host": host})
+    for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil:80", "", "[::2]", "10.0.0.1"):
+        answer = api.get("/livez", headers={"Host": host})
 
-    assert answer.status_code == 400
-    assert "host name" in answer.json()["detail"]
+        assert answer.status_code == 400
+        assert "host name" in answer.json()["detail"]
 
 
 def test_only_loopback_is_bound_to_names() -> None:
