@@ -7,7 +7,15 @@ because what comes out of Redis is a hint and may be forged or stale.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import NamedTuple
+
+# As `str` writes a whole number, and small enough for a database's integer.
+_NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,17})\Z")
+
+
+def _are_numbers(*texts: str) -> bool:
+    return all(_NUMBER.match(text) for text in texts)
 
 
 class JobKey(NamedTuple):
@@ -50,7 +58,7 @@ class RunKey(NamedTuple):
     def parse(cls, text: str) -> RunKey | None:
         """Read what `str` wrote."""
         parts = text.split("/")
-        if len(parts) == 3 and all(parts) and parts[2].isdecimal():
+        if len(parts) == 3 and all(parts) and _are_numbers(parts[2]):
             return cls(parts[0], parts[1], int(parts[2]))
         return None
 
@@ -75,7 +83,7 @@ class ShardKey(NamedTuple):
     def parse(cls, text: str) -> ShardKey | None:
         """Read what `str` wrote."""
         parts = text.split("/")
-        if len(parts) == 4 and all(parts) and parts[2].isdecimal() and parts[3].isdecimal():
+        if len(parts) == 4 and all(parts) and _are_numbers(*parts[2:]):
             return cls(parts[0], parts[1], int(parts[2]), int(parts[3]))
         return None
 
@@ -101,7 +109,7 @@ class ClaimKey(NamedTuple):
     def parse(cls, text: str) -> ClaimKey | None:
         """Read what `str` wrote."""
         parts = text.split("/")
-        if len(parts) == 5 and all(parts) and all(p.isdecimal() for p in parts[2:]):
+        if len(parts) == 5 and all(parts) and _are_numbers(*parts[2:]):
             return cls(parts[0], parts[1], int(parts[2]), int(parts[3]), int(parts[4]))
         return None
 

@@ -51,7 +51,8 @@ def issue(secret: str, grant: Grant) -> str:
 def verify(secret: str, token: str) -> Grant | None:
     """Return what `token` grants, or None when it was not issued with this secret."""
     text, _, signature = token.rpartition(":")
-    if not secret or not hmac.compare_digest(_sign(secret, text), signature):
+    # Ours are ASCII, and what is not can neither be encoded always nor compared.
+    if not secret or not token.isascii() or not hmac.compare_digest(_sign(secret, text), signature):
         return None
     match text.split(":"):
         case ["run", tenant, job_id, number] if number.isdecimal():
