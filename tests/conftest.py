@@ -1,13 +1,15 @@
-"""Fixtures that several rooms share: the catalog's databases, SQLite and PostgreSQL, fresh for each test."""
+"""Fixtures that several rooms share: the catalog's databases, fresh for each test, and the session's platform."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from postgres import PostgresServer
+from whole_platform import DIGITS, WholePlatform
 
 from genplatform.catalog import Catalog, migrate
 
@@ -84,3 +86,23 @@ def catalog(catalog_url: str) -> Iterator[Catalog]:
     made = Catalog(catalog_url)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[WholePlatform]:
+    """The session's whole platform: one for all tests marked so, each with jobs of its own names."""
+    made = WholePlatform()
+    try:
+        made.up()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="session")
+def road(platform: WholePlatform) -> dict[str, Any]:
+    """The jobs of examples/digits.yaml, finished: `train` and `generate`."""
+    submitted = platform.json("submit", str(DIGITS))["jobs"]
+    train, generate = (platform.finished(job["id"], 400) for job in submitted)
+    assert (train["state"], generate["state"]) == ("succeeded", "succeeded"), (train, generate, platform.logs())
+    return {"train": train, "generate": generate}

@@ -127,7 +127,7 @@ def _row(document: JobDocument) -> dict[str, Any]:
         "workers": 0,
         "done": 0,
         "total": (spec["budget"]["steps"] or 0) if train else spec["count"],
-        "unit": "step" if train else "item",
+        "unit": "steps" if train else "items",
     }
 
 

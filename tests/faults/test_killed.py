@@ -1,0 +1,123 @@
+"""Parts of a real platform killed with SIGKILL in the middle of real work: it still ends right, exactly once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from whole_platform import WholePlatform, eventually, kill
+
+pytestmark = [pytest.mark.platform, pytest.mark.timeout(600)]
+
+TRAIN = "kind: train\nname: {name}\nrecipe: gan\nbudget: {{steps: 2500}}\nseed: 5\ncheckpoint: {{every: 100}}\n"
+GENERATE = "kind: generate\nname: {name}\nmodel: noise@1\ncount: 8000\nseed: 5\nresources: {{workers: 2}}\n"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(platform: WholePlatform) -> str:
+    """The digest of the model that nobody disturbs."""
+    job = platform.json("submit", "-", stdin=TRAIN.format(name="undisturbed"))["jobs"][0]["id"]
+    done = platform.finished(job, 300)
+    assert done["state"] == "succeeded", done
+    return str(platform.json("models", "show", done["model"])["digest"])
+
+
+def killed_part(name: str) -> Callable[[WholePlatform], int]:
+    return lambda platform: platform.part(name)
+
+
+def killed_actor(title: str) -> Callable[[WholePlatform], int]:
+    return lambda platform: platform.actor(title)
+
+
+@pytest.mark.parametrize(
+    ("name", "victim", "goes_on"),
+    [
+        ("killed-run", killed_actor("RunActor"), False),
+        ("killed-dispatcher", killed_part("dispatcher"), True),
+        ("killed-api", killed_part("api"), True),
+        ("killed-redis", killed_part("redis"), True),
+    ],
+)
+def test_training_ends_with_the_same_model(
+    platform: WholePlatform,
+    undisturbed: str,
+    name: str,
+    victim: Callable[[WholePlatform], int],
+    goes_on: bool,
+    record_property: Callable[[str, object], None],
+) -> None:
+    job = platform.json("submit", "-", stdin=TRAIN.format(name=name))["jobs"][0]["id"]
+    record_property("killed_at", platform.partway(job))
+
+    kill(victim(platform))
+    done = platform.finished(job, 300)
+
+    assert done["state"] == "succeeded", (done, platform.logs())
+    numbers = [run["number"] for run in done["runs"]]
+    assert numbers == ([1] if goes_on else [1, 2]), "a run whose worker lives is adopted; one whose worker died is not"
+    assert platform.json("models", "show", done["model"])["digest"] == undisturbed
+    versions = [m for m in platform.json("models", "ls")["models"] if m["name"] == name]
+    assert len(versions) == 1
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(platform: WholePlatform) -> None:
+    runs = platform.job("killed-run")["runs"]
+    lines = platform.json("logs", "killed-run", "--run", "2")["lines"]
+
+    assert (runs[0]["state"], runs[0]["cause"]) == ("lost", "node_lost")
+    assert any("checkpoint" in line["text"].lower() for line in lines[:3]), lines[:3]
+
+
+@pytest.mark.parametrize(
+    ("name", "victim", "claims_again"),
+    [
+        ("killed-generator", killed_actor("PoolActor"), True),
+        ("generate-dispatcher", killed_part("dispatcher"), False),
+    ],
+)
+def test_generating_publishes_each_item_once(
+    platform: WholePlatform,
+    name: str,
+    victim: Callable[[WholePlatform], int],
+    claims_again: bool,
+    record_property: Callable[[str, object], None],
+) -> None:
+    job = platform.json("submit", "-", stdin=GENERATE.format(name=name))["jobs"][0]["id"]
+    record_property("killed_at", platform.partway(job))
+
+    kill(victim(platform))
+    done = platform.finished(job, 300)
+
+    assert done["state"] == "succeeded", (done, platform.logs())
+    folder = Path(urlsplit(done["outputs"]["uri"]).path)
+    items = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    assert [i["index"] for i in items] == list(range(8000))
+    assert all(hashlib.sha256((folder / i["path"]).read_bytes()).hexdigest() == i["sha256"] for i in items)
+    assert len({i["files"][0]["payload_sha256"] for i in items}) == 8000
+    claims = {int(i["path"].split("/")[0].rsplit(".c", 1)[1]) for i in items}
+    assert (max(claims) > 1) is claims_again
+    events: list[dict[str, Any]] = platform.json("events", job)["events"]
+    assert [e["type"] for e in events].count("succeeded") == 1
+
+
+def test_nothing_of_a_lost_claim_is_left_in_the_outputs(platform: WholePlatform) -> None:
+    folder = Path(urlsplit(platform.job("killed-generator")["outputs"]["uri"]).path)
+    published = {json.loads(line)["path"] for line in (folder / "manifest.jsonl").read_text().splitlines()}
+
+    def tidy() -> bool:
+        return {str(p.relative_to(folder)) for p in folder.rglob("*.png")} == published
+
+    assert eventually(tidy)
+
+
+def test_every_part_that_was_killed_is_up_again(platform: WholePlatform) -> None:
+    def all_up() -> bool:
+        return bool(platform.json("status")["state"] == "up")
+
+    assert eventually(all_up)

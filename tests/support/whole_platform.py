@@ -1,0 +1,127 @@
+"""A whole local platform in a home of its own, spoken to as a person does: through the real command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+from genctl import Client
+from genplatform import settings as surroundings
+
+GENCTL = Path(sys.executable).with_name("genctl")
+DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits.yaml"
+Found = TypeVar("Found")
+
+
+class WholePlatform:
+    """Starts with `genctl up`, ends with `genctl down`; `run` types a command."""
+
+    def __init__(self) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="genctl-test-home-"))
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("GENCTL_", "RAY_"))}
+        self.env: Mapping[str, str] = kept | {"GENCTL_HOME": str(self.home), "NO_COLOR": "1"}
+        self.settings = surroundings.load(self.env)
+
+    def up(self) -> None:
+        done = self.run("up", timeout=180)
+        assert done.returncode == 0, done.stdout + done.stderr + self.logs()
+
+    def close(self) -> None:
+        self.run("down", timeout=120)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def run(self, *arguments: str, stdin: str | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(GENCTL), *arguments],
+            env=dict(self.env),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def json(self, *arguments: str, stdin: str | None = None, timeout: float = 120) -> Any:
+        done = self.run(*arguments, "--json", stdin=stdin, timeout=timeout)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    def client(self) -> Client:
+        return Client(settings=self.settings)
+
+    def part(self, name: str) -> int:
+        """The pid of a part."""
+        parts = json.loads(self.settings.platform_file.read_text())["parts"]
+        return int(next(p["pid"] for p in parts if p["name"] == name))
+
+    def job(self, ref: str) -> Any:
+        return self.json("show", ref)
+
+    def finished(self, ref: str, seconds: float = 180) -> Any:
+        """Wait until the job is over and return it."""
+        self.run("wait", ref, timeout=seconds)
+        return self.job(ref)
+
+    def partway(self, ref: str, low: float = 0.1, high: float = 0.9) -> float:
+        """Wait until the job is past `low` of its progress; the share it is at, which is below `high`."""
+
+        def share() -> float | None:
+            job = self.job(ref)
+            assert job["state"] in ("waiting", "queued", "starting", "running"), job
+            progress = job["progress"] or {"done": 0, "total": 1}
+            at = progress["done"] / progress["total"]
+            return at if job["state"] == "running" and at >= low else None
+
+        at = eventually(share)
+        assert at < high, f"too quick to be hit: {at:.0%} done"
+        return at
+
+    def actor(self, marks: str) -> int:
+        """The pid of the Ray worker process whose title names `marks`, such as RunActor."""
+
+        def find() -> int | None:
+            for process in psutil.process_iter(["cmdline"]):
+                title = " ".join(process.info["cmdline"] or [])
+                if title.startswith("ray::") and marks in title and self._is_mine(process):
+                    return int(process.pid)
+            return None
+
+        return int(eventually(find))
+
+    def logs(self) -> str:
+        """The ends of the parts' logs, for a failure's report."""
+        if not self.settings.logs.is_dir():
+            return ""
+        return "\n".join(f"--- {p.name}\n{p.read_text()[-2000:]}" for p in sorted(self.settings.logs.glob("*.log")))
+
+    def _is_mine(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get("GENCTL_HOME") == str(self.home)
+        except psutil.Error:
+            return False
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def eventually(holds: Callable[[], Found | None], seconds: float = 120) -> Found:
+    """Ask until the answer is true, and return it: what other processes do takes its own time."""
+    pause = threading.Event()
+    for _ in range(int(seconds / 0.1)):
+        answer = holds()
+        if answer:
+            return answer
+        pause.wait(0.1)
+    raise AssertionError(f"it did not come true within {seconds:g} s")
