@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,7 +44,7 @@ def _set(documents: Sequence[Document], text: str) -> list[SpecProblem]:
     kinds = [(document, KINDS.get(_kind_of(document))) for document in documents]
     takers = [document for document, kind in kinds if kind is not None and path[0] in kind.model_fields]
     if takers or any(kind is None for _, kind in kinds):  # a wrong kind is a problem of its own
-        problems = [_put(document, path, copy.deepcopy(value), text) for document in takers]
+        problems = [_put(document, path, value, text) for document in takers]
         return [problem for problem in problems if problem is not None]
     known = tuple(dict.fromkeys(name for _, kind in kinds if kind is not None for name in kind.model_fields))
     message = f"{said}: no job of the file has a field {shown(path[0])}."

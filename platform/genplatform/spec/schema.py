@@ -30,7 +30,6 @@ def job_file_schema(recipes: RecipeBook) -> dict[str, Any]:
         "title": "A genctl job",
         "description": "One document of a job file. A file may hold several, with `---` between them.",
         "type": "object",
-        "required": ["kind"],
         "properties": {"kind": {"enum": list(KINDS)}},
         "oneOf": [{"$ref": f"#/$defs/{kind}"} for kind in KINDS],
         "$defs": definitions,

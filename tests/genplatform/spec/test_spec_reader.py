@@ -130,6 +130,7 @@ def test_a_json_array_holds_documents() -> None:
         ("a: x\x1b[31m", "control character '\\x1b'", 1, 5),
         ("a: [" + "[" * 40, "deeper than 32", 1, 35),
         ("---\na\n" * 1001, "more than 1000 documents", 2001, 1),
+        (("- [" + "1," * 999 + "1]\n") * 101, "more than 100000 values", 100, 1802),
         ("a: [" + "1," * 1001 + "]", "More than 1000 entries", 1, 2005),
     ],
 )
