@@ -86,6 +86,8 @@ def main(address: str, namespace: str) -> None:
     except Exception as error:  # the parent turns it into one sentence
         answers.error(0, error)
         os._exit(1)
+    # Whoever ends a whole group ends the parent too, which may still need this to drain; set after Ray set its own.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     actors, apps = RayActors(), RayApps()
     answers.result(0, {"pid": os.getpid()})
     serve(sys.stdin, answers, actors.methods() | apps.methods())

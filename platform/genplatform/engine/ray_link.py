@@ -60,7 +60,7 @@ class _Host:
     def __init__(self, address: str, namespace: str, environment: Mapping[str, str] | None) -> None:
         self._address = address
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "genplatform.engine.ray_host", address, namespace],
+            [sys.executable, "-P", "-m", "genplatform.engine.ray_host", address, namespace],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

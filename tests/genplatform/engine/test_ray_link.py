@@ -132,6 +132,8 @@ def test_a_dispatcher_killed_with_kill_9_leaves_an_actor_that_another_adopts(
     host = int(first.stdout.readline())
     eventually(lambda: pid_file.exists() and pid_file.read_text())
     pid = int(pid_file.read_text())
+    os.kill(host, signal.SIGTERM)  # not its parent's end: it stays
+    assert running(host)
     first.send_signal(signal.SIGKILL)
     first.communicate()
 
