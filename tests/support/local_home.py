@@ -18,7 +18,7 @@ from genplatform.local import home, lifecycle, processes
 from genplatform.settings import Settings
 
 SUPERVISE = (sys.executable, "-P", str(Path(__file__).with_name("standin_supervisor.py")))
-LONG = 60.0
+LONG = 30.0
 
 API = """
 import http.server, json, sys
@@ -32,7 +32,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 IDLE = "import signal; signal.pause()"
-DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: signal.pause()"
+# The alarm ends it whatever else fails to: what is deaf must not outlive its test for long.
+DEAF = "import signal; signal.alarm(120); signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: signal.pause()"
 # Starts a deaf child, which only its session betrays: it drops its environment.
 PARENT = f"""
 import signal, subprocess, sys

@@ -87,8 +87,8 @@ def _merge(parts: list[dict[str, Any]], answer: dict[str, Any] | None) -> list[d
         known = merged.setdefault(name, _part(name, "up"))
         if known["state"] == "up" and state != "up":
             known.update(state=state, detail=said.get("detail") or "", hint=said.get("hint") or "")
-        elif not known["detail"]:
-            known["detail"] = said.get("detail") or ""
+        elif said.get("detail"):
+            known["detail"] = "; ".join(filter(None, (known["detail"], said["detail"])))
     return list(merged.values())
 
 

@@ -33,7 +33,7 @@ def test_ray_lives_on_loopback_survives_its_own_death_and_leaves_nothing(make_ho
 
     raylet = next(process for process in processes.of_session(before) if process.name() == "raylet")
     raylet.kill()
-    eventually(lambda: local_home.part("ray")["restarts"] == 1 and local_home.part("ray")["state"] == "up")
+    eventually(lambda: local_home.part("ray")["restarts"] == 1 and local_home.part("ray")["state"] == "up", 120.0)
 
     after = local_home.pid("ray")
     assert processes.of_session(before) == []
