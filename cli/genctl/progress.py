@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from genctl import text
 from genctl.client import is_over
-from genctl.following import Followed, View
+from genctl.following import IDLE_STATES, Followed, View
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -77,7 +77,7 @@ class BarView:
             document = one.job.get("progress")
             document = document if isinstance(document, dict) else {}
             over = is_over(one.job)
-            facts = text.reason(one.job) if not document or over else "  ".join(how_far(one))
+            facts = text.reason(one.job) if over else "  ".join(how_far(one)) or text.reason(one.job)
             # A bar without a total moves to and fro: good for what runs, wrong for what waits or is over.
             total = document.get("total") or (None if one.job.get("state") in ("starting", "running") else 1)
             self._bars.update(
@@ -92,7 +92,7 @@ class BarView:
 def how_far(one: Followed) -> list[str]:
     """Return a running job's progress, rate, ETA and newest metrics, as far as they are known."""
     document = one.job.get("progress")
-    if not isinstance(document, dict):
+    if not isinstance(document, dict) or one.job.get("state") in IDLE_STATES:
         return []
     metrics = [f"{text.clean(name)} {text.number(value)}" for name, value in one.metrics.items()]
     return [text.progress(document), *text.rate_and_eta(document), *metrics[:MOST_METRICS]]

@@ -114,7 +114,7 @@ def progress(document: Any) -> str:
     """Return `1200/4000 steps` of a progress document; `-` when there is none."""
     if not isinstance(document, dict):
         return "-"
-    return f"{clean(document.get('done'))}/{clean(document.get('total'))} {clean(document.get('unit'))}"
+    return f"{clean(document.get('done'))}/{clean(document.get('total'))} {_units(document)}"
 
 
 def rate_and_eta(document: Any) -> list[str]:
@@ -123,10 +123,15 @@ def rate_and_eta(document: Any) -> list[str]:
         return []
     found = []
     if isinstance(rate := document.get("rate"), (int, float)):
-        found.append(f"{rate:.4g} {clean(document.get('unit'))}/s")
+        found.append(f"{rate:.4g} {_units(document)}/s")
     if isinstance(eta := document.get("eta_seconds"), (int, float)):
         found.append(f"ETA {duration(eta)}")
     return found
+
+
+def _units(document: Mapping[str, Any]) -> str:
+    unit = clean(document.get("unit") or "")
+    return unit if unit.endswith("s") or not unit else f"{unit}s"
 
 
 def reason(job: Mapping[str, Any]) -> str:

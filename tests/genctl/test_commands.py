@@ -137,7 +137,7 @@ WORDS = {
     "models ls": ["digits-gan@1", "gan", "loss_d=0.6123", "efefefefefef"],
     "models show digits-gan@1": ["ef" * 32, "64", "genctl endpoints create"],
     "recipes ls": ["The dense GAN."],
-    "recipes show gan": ["latent_dim", "integer 1..", "100", "Width."],
+    "recipes show gan": ["latent_dim", "integer 1..", "100", "Width.", "height      integer 1..  null"],
     "endpoints ls": ["digits", "1/1..2", "http://127.0.0.1:1/v1"],
     "endpoints show digits": ["curl -s", "$GENCTL_API_KEY", "picture.png"],
     "status": ["catalog", "up"],

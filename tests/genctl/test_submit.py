@@ -168,6 +168,14 @@ def test_every_problem_of_a_bad_file_is_told_with_its_place(platform: CannedPlat
     ]
 
 
+def test_a_bad_file_on_stdin_is_called_stdin(platform: CannedPlatform, process: Run) -> None:
+    platform.on(
+        "POST /api/v1/jobs", problem(400, "bad_spec", "x", problems=[{"message": "No.", "line": 2, "column": 3}])
+    )
+
+    assert process("submit", "-", stdin=b"x").err == "Error: stdin:2:3: No.\n"
+
+
 def test_stdin_is_read_and_json_there_is_known_as_json(platform: CannedPlatform, process: Run) -> None:
     accepts(platform, job(state="queued"))
 
@@ -408,6 +416,10 @@ def test_plain_lines_come_at_intervals_and_only_when_something_moved() -> None:
         now[0] = moment
         one.job["progress"] = {"done": done, "total": 9, "unit": "steps", "rate": 2.5, "eta_seconds": 4.0}
         view.show([one])
+
+    one.job |= {"state": "queued", "progress": {"done": 0, "total": 9, "unit": "step"}}
+    now[0] = 30.0
+    view.show([one])
 
     told = "steps  2.5 steps/s  ETA 4 s  loss_d 0.6123  loss_g 1"
     assert said == [f"{ID}  digits-gan  2/9 {told}", f"{ID}  digits-gan  3/9 {told}"]

@@ -93,3 +93,11 @@ def test_a_file_url_is_shown_as_the_path_it_is() -> None:
 
 def test_sizes_read_well() -> None:
     assert [text.size(n) for n in (512, 1234, 5_000_000, None)] == ["512 B", "1.2 kB", "5.0 MB", "-"]
+
+
+def test_progress_is_told_in_the_plural() -> None:
+    moving = {"done": 2, "total": 9, "unit": "item", "rate": 2.5, "eta_seconds": 70.0}
+
+    assert text.progress(moving) == "2/9 items"
+    assert text.rate_and_eta(moving) == ["2.5 items/s", "ETA 1 min 10 s"]
+    assert text.progress(None) == "-"

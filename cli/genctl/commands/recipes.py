@@ -63,6 +63,10 @@ def _type(field: Any) -> str:
         return "any"
     if "enum" in field:
         return "|".join(str(value) for value in field["enum"])
+    if "anyOf" in field and "type" not in field:
+        # A field that may be left out is "this or null"; null is what its default says.
+        kinds = [_type(choice) for choice in field["anyOf"] if choice != {"type": "null"}]
+        return "|".join(kinds) or "any"
     kind = field.get("type", "any")
     kind = "|".join(kind) if isinstance(kind, list) else str(kind)
     low, high = field.get("minimum", field.get("exclusiveMinimum")), field.get("maximum", field.get("exclusiveMaximum"))

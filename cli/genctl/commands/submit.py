@@ -71,7 +71,9 @@ def submit(
                 media_type=media_type,
             )
         except BadSpec as error:
-            return failures.report(error, debug=bool(ctx.find_root().params.get("debug")), source=file)
+            return failures.report(
+                error, debug=bool(ctx.find_root().params.get("debug")), source="stdin" if file == STDIN else file
+            )
         if as_json:
             output.emit_json({"jobs": jobs, "next": None})
             return 0
