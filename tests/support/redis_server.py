@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Self
 
 STOP_SECONDS = 20.0
-READY = "Ready to accept connections"
+READY = "ready to accept connections"
 
 
 def binary() -> Path:
@@ -102,7 +102,7 @@ def _start(folder: Path, password: str) -> subprocess.Popen[str]:
     assert server.stdout is not None
     said = []
     for line in server.stdout:
-        if READY in line:
+        if READY in line.lower():
             threading.Thread(target=server.stdout.read, daemon=True).start()
             return server
         said.append(line)
