@@ -59,7 +59,10 @@ RECIPE = {
     "modality": "image",
     "summary": "The dense GAN.",
     "config": {
-        "properties": {"latent_dim": {"type": "integer", "minimum": 1, "default": 100, "description": "Width."}}
+        "properties": {
+            "latent_dim": {"type": "integer", "minimum": 1, "default": 100, "description": "Width."},
+            "height": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}], "default": None},
+        }
     },
     "cond": None,
 }
