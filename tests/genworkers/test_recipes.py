@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import nn
 
 from genworkers.data.sources import open_source
 from genworkers.recipes import describe, registry
-from genworkers.recipes.base import ItemShape, Recipe
+from genworkers.recipes.base import Conditions, ItemShape, Recipe
 from genworkers.recipes.gan import Gan
 from genworkers.recipes.noise import Noise
 from genworkers.recipes.randomness import byte_rows, normal_rows
@@ -57,6 +58,23 @@ def test_an_item_is_bit_equal_whatever_it_is_drawn_with(name: str) -> None:
 
     for other in (alone, backwards, ragged):
         assert all(np.array_equal(a, b) for a, b in zip(whole, other, strict=True))
+
+
+def test_every_forward_pass_has_the_tiles_rows_whatever_is_asked_for() -> None:
+    passes: list[int] = []
+
+    class Counted(Noise):
+        def sample(self, modules: nn.ModuleDict, seeds: torch.Tensor, cond: Conditions | None) -> torch.Tensor:
+            passes.append(len(seeds))
+            assert cond is None or len(cond) == len(seeds)
+            return super().sample(modules, seeds, cond)
+
+    draws = Sampler(Counted.configured({}), nn.ModuleDict(), 16)
+
+    counts = [len(draws.draw(range(n), [None] * n)) for n in (1, 16, 17, 50)]
+
+    assert counts == [1, 16, 17, 50]
+    assert passes == [16] * (1 + 1 + 2 + 4)
 
 
 def test_the_networks_output_itself_is_bit_equal_at_every_place_of_a_tile() -> None:
@@ -108,7 +126,10 @@ def test_a_size_that_is_not_the_datas_is_refused() -> None:
         Gan.configured({"height": 9}, SHAPE)
 
 
-@pytest.mark.parametrize("params", [{"latent": 100}, {"latent_dim": 0}, {"dropout": 1.0}, {"learning_rate": "fast"}])
+@pytest.mark.parametrize(
+    "params",
+    [{"latent": 100}, {"latent_dim": 0}, {"generator_widths": [-1]}, {"dropout": 1.0}, {"learning_rate": "fast"}],
+)
 def test_parameters_the_schema_does_not_know_are_refused(params: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Gan.configured(params, SHAPE)

@@ -157,6 +157,22 @@ def test_a_lost_run_stops_at_once_and_says_nothing(platform: Platform, run_order
     assert not {"/publish", "/failed", "/released"} & set(platform.paths())
 
 
+def test_an_error_after_the_run_was_lost_is_nobodys_business(
+    platform: Platform, run_order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor = RunActor(run_order(platform.url))
+
+    def step(recipe: object, batch: object, ctx: object) -> None:
+        actor.stop("lost")
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Gan, "step", step)
+    actor.start()
+
+    assert actor.join() == "lost"
+    assert "/failed" not in platform.paths()
+
+
 @pytest.mark.parametrize("door", ["/started", "/progress", "/artifacts", "/publish"])
 def test_a_fenced_run_is_lost_at_whichever_door(platform: Platform, run_order: Order, door: str) -> None:
     platform.refuse(door)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -19,14 +20,17 @@ from genworkers.recipes.base import Batch, Conditions, ItemShape, Recipe, Recipe
 from genworkers.recipes.randomness import normal_rows
 
 
+Width = Annotated[int, Field(ge=1, le=8192)]
+
+
 class GanConfig(RecipeConfig):
     """Widths, optimizer and batch. The defaults train 8x8 digits in half a minute on one core."""
 
     latent_dim: int = Field(default=100, ge=1, le=4096, description="Length of the noise that a picture is made of.")
-    generator_widths: tuple[int, ...] = Field(
+    generator_widths: tuple[Width, ...] = Field(
         default=(256, 512), min_length=1, max_length=8, description="Hidden layers of the generator."
     )
-    discriminator_widths: tuple[int, ...] = Field(
+    discriminator_widths: tuple[Width, ...] = Field(
         default=(256,), min_length=1, max_length=8, description="Hidden layers of the discriminator."
     )
     dropout: float = Field(default=0.3, ge=0, lt=1, description="Dropout of the discriminator.")
