@@ -19,7 +19,6 @@ from torch.nn import functional
 from genworkers.recipes.base import Batch, Conditions, ItemShape, Recipe, RecipeConfig, StepContext
 from genworkers.recipes.randomness import normal_rows
 
-
 Width = Annotated[int, Field(ge=1, le=8192)]
 
 
