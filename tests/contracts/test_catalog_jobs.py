@@ -110,6 +110,7 @@ def test_pages_of_jobs_are_newest_first_and_meet_without_gap_or_overlap(catalog)
             seen, before = [], None
             while page := tx.jobs.page("default", before=before, limit=5, **({"states": [], "queue": None} | filters)):
                 seen += [j.job_id for j in page]
+                assert before is None or page[0].id < before
                 before = page[-1].id
             return seen
 

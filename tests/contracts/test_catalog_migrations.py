@@ -15,7 +15,15 @@ from genplatform import errors
 from genplatform.catalog import Catalog, database, migrate, tables
 from genplatform.domain.names import ModelRef
 
-UPGRADE = "import sys; from genplatform.catalog import migrate; sys.stdin.readline(); migrate.upgrade(sys.argv[1])"
+UPGRADE = """
+import sys
+from genplatform.catalog import database, migrate
+migrate.head()
+database.connect(sys.argv[1]).connect().close()
+print("ready", flush=True)
+sys.stdin.readline()
+migrate.upgrade(sys.argv[1])
+"""
 
 
 def execute(url: str, statement: str) -> None:
@@ -50,18 +58,24 @@ def test_the_migrated_tables_are_the_tables_of_the_code(catalog):
     assert differences == []
 
 
-def test_ids_and_names_sort_by_code_point_on_a_postgresql_of_any_language(postgres_url):
-    engine = database.connect(postgres_url)
-    query = (
-        "SELECT table_name, column_name, collation_name FROM information_schema.columns"
-        " WHERE table_schema = 'public' AND data_type = 'character varying' AND table_name <> 'alembic_version'"
-    )
-    with engine.connect() as connection:
-        found = connection.exec_driver_sql(query).all()
-    engine.dispose()
+COLLATIONS = (
+    "SELECT table_name, column_name, collation_name FROM information_schema.columns"
+    " WHERE table_schema = 'public' AND data_type = 'character varying' AND table_name <> 'alembic_version'"
+)
 
-    assert ("jobs", "job_id", "C") in found
-    assert [row for row in found if row.collation_name != "C"] == []
+
+def test_ids_and_names_sort_by_code_point_on_a_postgresql_of_any_language(postgres_url, empty_postgres_url):
+    engine, of_the_code = database.connect(postgres_url), database.connect(empty_postgres_url)
+    tables.metadata.create_all(of_the_code)
+    with engine.connect() as connection, of_the_code.connect() as other:
+        migrated = set(connection.exec_driver_sql(COLLATIONS).all())
+        made = set(other.exec_driver_sql(COLLATIONS).all())
+    engine.dispose()
+    of_the_code.dispose()
+
+    assert ("jobs", "job_id", "C") in migrated
+    assert {row.collation_name for row in migrated} == {"C"}
+    assert made == migrated
 
 
 def test_every_table_and_every_unique_key_of_names_knows_its_tenant():
@@ -82,17 +96,19 @@ def test_processes_that_upgrade_at_once_make_one_catalog(empty_database_url):
         subprocess.Popen(
             [sys.executable, "-c", UPGRADE, empty_database_url],
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         for _ in range(2)
     ]
+    ready = [process.stdout.readline() for process in processes]
     for process in processes:
-        assert process.stdin is not None
         process.stdin.write("now\n")
         process.stdin.flush()
     said = [process.communicate()[1] for process in processes]
 
+    assert ready == ["ready\n"] * 2
     assert [p.returncode for p in processes] == [0, 0], said
     assert versions_of_noise(empty_database_url) == 1
 
