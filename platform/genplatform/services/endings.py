@@ -10,6 +10,7 @@ Nothing is closed twice: every step is conditional on the Run still being the cu
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,8 +117,13 @@ def fail_job(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, ending: 
 
 def cancel_job(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, code: ReasonCode, message: str) -> None:
     """Bring a Job to `cancelled`, and those that need it."""
+    if _cancel_one(w, tx, effects, job, code, message):
+        _cancel_dependents(w, tx, effects, job, "was cancelled")
+
+
+def _cancel_one(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, code: ReasonCode, message: str) -> bool:
     now = w.clock()
-    tx.jobs.move(
+    if not tx.jobs.move(
         job.id,
         JobState.CANCELLED,
         run=job.run,
@@ -126,10 +132,11 @@ def cancel_job(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, code: 
         finished_at=now,
         run_at=None,
         rate=None,
-    )
+    ):
+        return False
     tx.events.add(job.tenant_id, job.id, now, "cancelled", {"code": code.value, "message": message})
     effects.add(lambda: w.queues.clear_stop(job.key))
-    _cancel_dependents(w, tx, effects, job, "was cancelled")
+    return True
 
 
 def succeed_job(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, **values: Any) -> bool:
@@ -150,10 +157,15 @@ def succeed_job(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, **val
 
 
 def _cancel_dependents(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, how: str) -> None:
-    for dependent in tx.jobs.dependents_of(job.id):
-        if dependent.job_state is JobState.WAITING:
-            message = f"It needs {job.name} ({job.job_id}), which {how}."
-            cancel_job(w, tx, effects, dependent, ReasonCode.DEPENDENCY_FAILED, message)
+    """Cancel the jobs that wait for this one, and those that wait for them, down a chain of any length."""
+    ended = deque([(job, how)])
+    while ended:
+        need, how = ended.popleft()
+        message = f"It needs {need.name} ({need.job_id}), which {how}."
+        for dependent in tx.jobs.dependents_of(need.id):
+            waits = dependent.job_state is JobState.WAITING
+            if waits and _cancel_one(w, tx, effects, dependent, ReasonCode.DEPENDENCY_FAILED, message):
+                ended.append((dependent, "was cancelled"))
 
 
 def _forget_run(w: Wiring, effects: Effects, job: JobRow) -> None:

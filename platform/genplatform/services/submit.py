@@ -48,7 +48,7 @@ def submit(
     if key is not None and not 0 < len(key) <= LONGEST_KEY:
         raise BadRequest(f"The idempotency key has {len(key)} characters.", f"Give 1 to {LONGEST_KEY}.")
     asked = _digest(body, media_type, sets, overrides or {})
-    known = _submitted(w, tenant, key, asked)
+    known = None if dry_run else _submitted(w, tenant, key, asked)
     if known is not None:
         return known
     documents = load(body, media_type, w.recipes, sets, overrides or {})
@@ -137,18 +137,17 @@ def _resolve(
     """Return, a document, the jobs of the catalog that it needs; raises BadSpec for what does not exist."""
     problems: list[SpecProblem] = []
     in_file = {d.spec.name: d for d in documents}
+    named = _named(tx, tenant, [n for d in documents for n in d.spec.needs if n not in in_file], lock=lock)
     found: dict[int, list[JobRow]] = {}
     for document in documents:
         rows: dict[int, JobRow] = {}
         for need in document.spec.needs:
-            if need in in_file:
+            row = named.get(need)
+            if row is None:
                 continue
-            try:
-                row = lookup.job(tx, tenant, need)
-            except GenctlError as error:
-                problems.append(document.problem(f"needs: {error.message}", "needs", error.hint))
+            if isinstance(row, GenctlError):
+                problems.append(document.problem(f"needs: {row.message}", "needs", row.hint))
                 continue
-            row = (tx.jobs.by_id(tenant, row.job_id, lock=True) if lock else None) or row
             if row.job_state in (JobState.FAILED, JobState.CANCELLED):
                 message = f"needs: job {row.job_id} ({row.name}) has {row.state}, so this one could never start."
                 problems.append(document.problem(message, "needs", "Need a job that can still succeed."))
@@ -162,6 +161,22 @@ def _resolve(
     if problems:
         raise BadSpec(problems)
     return found
+
+
+def _named(tx: Transaction, tenant: str, needs: Sequence[str], *, lock: bool) -> dict[str, JobRow | GenctlError]:
+    """Return the job that each need names, or the error that says why there is none."""
+    found: dict[str, JobRow | GenctlError] = {}
+    for need in dict.fromkeys(needs):
+        try:
+            found[need] = lookup.job(tx, tenant, need)
+        except GenctlError as error:
+            found[need] = error
+    if not lock:
+        return found
+    # Oldest first, as everybody does: two that need the same jobs must not wait for each other.
+    rows = sorted({r.id: r for r in found.values() if isinstance(r, JobRow)}.items())
+    locked = {pk: tx.jobs.by_id(tenant, row.job_id, lock=True) for pk, row in rows}
+    return {n: (locked[row.id] or row) if isinstance(row, JobRow) else row for n, row in found.items()}
 
 
 def _model_problem(

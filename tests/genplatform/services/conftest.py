@@ -1,0 +1,25 @@
+"""A small platform on SQLite, and one on each database for what depends on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from small_platform import SmallPlatform
+
+
+@pytest.fixture
+def p(sqlite_url: str, tmp_path: Path) -> Iterator[SmallPlatform]:
+    """A platform over an empty catalog."""
+    made = SmallPlatform(sqlite_url, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def on_each(catalog_url: str, tmp_path: Path) -> Iterator[SmallPlatform]:
+    """A platform over an empty catalog, on each database."""
+    made = SmallPlatform(catalog_url, tmp_path)
+    yield made
+    made.close()
