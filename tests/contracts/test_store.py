@@ -125,6 +125,36 @@ def test_many_writers_of_one_key_leave_one_whole_object(store: Store) -> None:
     assert store.list() == ["k"]
 
 
+def test_a_reader_sees_whole_objects_only_while_others_replace_them(store: Store) -> None:
+    texts = [bytes([65 + i]) * 500_000 for i in range(2)]
+    store.put_bytes("k", texts[0])
+    seen: set[bytes] = set()
+
+    def write() -> None:
+        for turn in range(40):
+            store.put_bytes("k", texts[turn % 2])
+
+    def read() -> None:
+        for _ in range(80):
+            seen.add(store.read_bytes("k"))
+
+    together([write, read, read])
+
+    assert seen <= set(texts)
+
+
+def test_many_may_fetch_to_one_place_at_once(store: Store, tmp_path: Path) -> None:
+    data = os.urandom(2_000_000)
+    store.put_bytes("x", data)
+    store.put_bytes("t/x", data)
+
+    together([lambda: store.fetch("x", tmp_path / "out") for _ in range(4)])
+    together([lambda: store.fetch_tree("t", tmp_path / "tree") for _ in range(4)])
+
+    assert contents(tmp_path).keys() - {"out", "tree/x"} == {k for k in contents(tmp_path) if k.startswith("a store/")}
+    assert contents(tmp_path)["out"] == contents(tmp_path)["tree/x"] == data
+
+
 # Listing and removing
 
 

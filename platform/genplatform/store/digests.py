@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
@@ -23,16 +23,22 @@ class Stored:
         return asdict(self)
 
 
-def copy(source: BinaryIO, write: Callable[[bytes], object], key: str) -> Stored:
-    """Copy `source` to its end, a chunk at a time, and return what went through as `key`."""
+def chunks(source: BinaryIO, size: int = CHUNK) -> Iterator[bytes]:
+    """Read `source` to its end, a chunk at a time."""
+    while chunk := source.read(size):
+        yield chunk
+
+
+def copy(pieces: Iterable[bytes], write: Callable[[bytes], object], key: str) -> Stored:
+    """Pass all pieces to `write`, and return what went through as `key`."""
     digest, size = hashlib.sha256(), 0
-    while chunk := source.read(CHUNK):
-        write(chunk)
-        digest.update(chunk)
-        size += len(chunk)
+    for piece in pieces:
+        write(piece)
+        digest.update(piece)
+        size += len(piece)
     return Stored(key, digest.hexdigest(), size)
 
 
 def measure(source: BinaryIO, key: str) -> Stored:
     """Read `source` to its end and return what it holds as `key`."""
-    return copy(source, len, key)
+    return copy(chunks(source), len, key)

@@ -17,7 +17,7 @@ STAGING = ".staging"
 LONGEST_KEY = 900
 LONGEST_PART = 200
 
-_PART = re.compile(r"[A-Za-z0-9._+=@,-]+\Z", re.ASCII)
+_PART = re.compile(r"[A-Za-z0-9._+=@,-]+\Z")
 _RULE = (
     "Keys are relative paths such as models/default/abc/card.json: letters, digits and any of . _ - + = @ , "
     f"in parts of 1 to {LONGEST_PART} characters, at most {LONGEST_KEY} in all, no part being '.' or '..'."

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from genplatform.errors import BadRequest, Conflict
-from genplatform.store.digests import Stored, copy, measure
+from genplatform.store.digests import Stored, chunks, copy, measure
 
 
 def regular_files(folder: Path) -> list[str]:
@@ -38,7 +38,7 @@ def visible_files(folder: Path) -> list[str]:
 def write_file(path: Path, source: BinaryIO, key: str) -> Stored:
     """Write a new file, durable when this returns; the folder's entry for it is not yet."""
     with path.open("xb") as out:
-        stored = copy(source, out.write, key)
+        stored = copy(chunks(source), out.write, key)
         out.flush()
         os.fsync(out.fileno())
     return stored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Iterator
 from io import BytesIO
@@ -13,18 +14,20 @@ from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from fsspec.spec import AbstractBufferedFile
 
 from genplatform.errors import Conflict, Unavailable
-from genplatform.store import Store
-from genplatform.store.objects import ObjectBackend
+from genplatform.store import Store, Stored
+from genplatform.store.objects import SMALL, ObjectBackend
+
+LARGE = bytes(range(256)) * (SMALL // 256 + 8000)
 
 
 class Broken(BytesIO):
-    """A source that gives some bytes and then fails."""
+    """A source that gives its bytes and then fails instead of ending."""
 
-    def read(self, _: int | None = -1) -> bytes:
-        if self.tell() == 0:
-            self.seek(1)
-            return b"half of it"
-        raise OSError("the cable was cut")
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        if not data:
+            raise OSError("the cable was cut")
+        return data
 
 
 class Upload(AbstractBufferedFile):
@@ -50,8 +53,8 @@ class UploadingFileSystem(MemoryFileSystem):
     protocol = "uploading"
 
     def _open(self, path: str, mode: str = "rb", **words: object) -> object:
-        if mode == "wb":
-            return Upload(self, path, mode, block_size=5)
+        if mode == "wb" and "data" not in words:
+            return Upload(self, path, mode, block_size=1 << 20)
         return super()._open(path, mode, **words)
 
 
@@ -69,16 +72,19 @@ def backend(request: pytest.FixtureRequest) -> Iterator[ObjectBackend]:
         backend.remove(key)
 
 
-def test_an_upload_is_an_object_when_it_is_complete(backend: ObjectBackend) -> None:
-    backend.write("a/b", BytesIO(b"0123456789abc"))
+@pytest.mark.parametrize("data", [b"", b"small", LARGE[:SMALL], LARGE[: SMALL + 1], LARGE], ids=len)
+def test_an_object_of_any_size_comes_back(backend: ObjectBackend, data: bytes) -> None:
+    written = backend.write("a/b", BytesIO(data))
 
     with backend.open("a/b") as source:
-        assert source.read() == b"0123456789abc"
+        assert source.read() == data
+    assert written == Stored("a/b", hashlib.sha256(data).hexdigest(), len(data))
 
 
-def test_an_upload_that_breaks_off_never_becomes_an_object(backend: ObjectBackend) -> None:
+@pytest.mark.parametrize("data", [b"", b"small", LARGE], ids=len)
+def test_an_upload_that_breaks_off_never_becomes_an_object(backend: ObjectBackend, data: bytes) -> None:
     with pytest.raises(Unavailable, match="the cable was cut"):
-        backend.write("a/b", Broken())
+        backend.write("a/b", Broken(data))
 
     assert backend.keys("") == []
 
