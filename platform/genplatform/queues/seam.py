@@ -13,9 +13,12 @@ from genplatform.domain.keys import JobKey, LeaseKey, ShardKey
 
 
 class Queues(Protocol):
-    """Intake, hand-off, leases, stop flags and reports. All calls are synchronous and atomic.
+    """Intake, hand-off, leases, stop flags and reports. All calls are synchronous.
 
-    Every method raises `genplatform.errors.Unavailable` when the server cannot be reached.
+    A call is atomic for up to `members.BATCH` things; a longer one goes in batches, each atomic.
+    Every method raises `genplatform.errors.Unavailable` when the server cannot be reached; what
+    was asked may then have happened or not. A key that would read back as another (a tenant with
+    a `/` in it) raises BadRequest.
     """
 
     def ping(self) -> None:
@@ -36,7 +39,11 @@ class Queues(Protocol):
 
     # Hand-off: one queue a pool of workers, members at most once, oldest job and lowest shard first.
     def hand_off(self, pool: str, shards: Sequence[ShardKey]) -> int:
-        """Offer shards to a pool; those already offered stay where they are. Returns how many are new."""
+        """Offer shards to a pool; those already offered stay where they are. Returns how many are new.
+
+        A job's age is that of its first offer to this pool since it was last withdrawn. When any
+        is new, whoever waits in `wait_for_wake` is woken.
+        """
 
     def take_shards(self, pool: str, limit: int) -> list[ShardKey]:
         """Take up to `limit` offered shards."""
@@ -45,11 +52,11 @@ class Queues(Protocol):
         """Return how many shards wait for that pool."""
 
     def withdraw(self, pool: str, job: JobKey) -> None:
-        """Take all of one job's shards off a pool's queue."""
+        """Take all of one job's shards, of any run, off a pool's queue."""
 
     # Leases: expiry by the server's clock.
     def grant(self, leases: Sequence[LeaseKey], seconds: float) -> None:
-        """Give or lengthen leases, until `seconds` from now."""
+        """Let leases last until `seconds` from now; the last grant counts, and one of 0 or less is expired at once."""
 
     def renew(self, leases: Sequence[LeaseKey], seconds: float) -> list[LeaseKey]:
         """Lengthen those leases that exist, expired or not; return those that do not."""
@@ -58,10 +65,10 @@ class Queues(Protocol):
         """Forget leases."""
 
     def expired(self, limit: int) -> list[LeaseKey]:
-        """Return up to `limit` expired leases, without taking them away."""
+        """Return up to `limit` expired leases, the longest expired first, without taking them away."""
 
     def missing(self, leases: Sequence[LeaseKey]) -> list[LeaseKey]:
-        """Return those of `leases` that are not held."""
+        """Return those of `leases` that are not there; one that expired and was not released still is."""
 
     # Stop flags: what a worker is told with its next heartbeat.
     def flag_stop(self, job: JobKey, reason: str) -> None:
@@ -71,14 +78,14 @@ class Queues(Protocol):
         """Take the flag away."""
 
     def stops(self, jobs: Sequence[JobKey]) -> dict[JobKey, str]:
-        """Return the flags that stand for these jobs."""
+        """Return the flags that stand for these jobs; of several for one job, the last."""
 
     # Reports: progress, metrics and log lines on their way to the catalog.
     def report(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Append JSON documents; past a bound the oldest are dropped."""
 
     def read_reports(self, limit: int) -> list[dict[str, Any]]:
-        """Return up to `limit` oldest entries, leaving them in place."""
+        """Return up to `limit` oldest entries, leaving them in place. For one reader at a time."""
 
     def drop_reports(self, count: int) -> None:
         """Drop the `count` oldest entries: those that were read and committed."""
