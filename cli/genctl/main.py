@@ -14,10 +14,10 @@ _HERE = "genctl.commands"
 
 SECTIONS = {
     "Platform": {
-        "up": (f"{_HERE}.platform", "up", "Start the local platform; one that is up is left alone."),
-        "down": (f"{_HERE}.platform", "down", "Stop the local platform; running jobs go on at the next up."),
-        "status": (f"{_HERE}.platform", "status", "Show what is up, what is not, and why."),
-        "doctor": (f"{_HERE}.platform", "doctor", "Check this machine and say what to do."),
+        "up": (f"{_HERE}.local", "up", "Start the local platform; one that is up is left alone."),
+        "down": (f"{_HERE}.local", "down", "Stop the local platform; running jobs go on at the next up."),
+        "status": (f"{_HERE}.local", "status", "Show what is up, what is not, and why."),
+        "doctor": (f"{_HERE}.local", "doctor", "Check this machine and say what to do."),
     },
     "Jobs": {
         "submit": (f"{_HERE}.submit", "submit", "Submit a job file and follow its jobs."),

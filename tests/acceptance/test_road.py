@@ -144,6 +144,15 @@ def test_an_endpoint_answers_the_openai_sdk_with_the_same_picture_for_the_same_s
     assert "digits" in [m.id for m in sdk.models.list().data]
 
 
+def test_nothing_listens_beyond_loopback(platform: WholePlatform) -> None:
+    assert platform.run("endpoints", "create", "digits", "--model", "noise@1", timeout=240).returncode == 0
+
+    heard = platform.listeners()
+
+    assert heard
+    assert {where for where in heard if not where.startswith(("127.", "::ffff:127.", "::1:"))} == set()
+
+
 def test_an_endpoint_is_removed_and_then_unknown(platform: WholePlatform) -> None:
     assert platform.run("endpoints", "create", "shortlived", "--model", "noise@1", timeout=240).returncode == 0
 

@@ -99,6 +99,15 @@ class WholePlatform:
 
         return int(eventually(find))
 
+    def listeners(self) -> set[str]:
+        """The addresses that the platform's processes listen on, as `address:port name`."""
+        mine = {p.pid: p.name() for p in psutil.process_iter() if self._is_mine(p)}
+        return {
+            f"{c.laddr.ip}:{c.laddr.port} {mine[c.pid]}"
+            for c in psutil.net_connections(kind="tcp")
+            if c.status == psutil.CONN_LISTEN and c.pid in mine
+        }
+
     def logs(self) -> str:
         """The ends of the parts' logs, for a failure's report."""
         if not self.settings.logs.is_dir():

@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from genworkers.images import MIME, Payload, encode_png
+from genworkers.serving.loopback import keep_to_loopback
 from genworkers.version import code_version
 
 MOST_SEEDS = 64
@@ -148,6 +149,11 @@ class Replica:
 
 class BatchingReplica(Replica):
     """A replica under Ray Serve: requests that come together share forward passes."""
+
+    def __init__(self, order: Mapping[str, Any]) -> None:
+        # Serve binds its server after this; see there.
+        keep_to_loopback()
+        super().__init__(order)
 
     @serve.batch(max_batch_size=BATCH_REQUESTS, batch_wait_timeout_s=BATCH_WAIT_SECONDS)  # type: ignore[untyped-decorator]
     async def draw(self, asks: list[Ask]) -> list[list[str]]:
