@@ -95,8 +95,9 @@ def _checked_workers(value: Any) -> int | str:
 
 
 def _checked_gpus(value: float) -> float:
-    if value > 1 and value != int(value):
-        raise refuse(f"is {shown(value)}: a share of a GPU is below 1, more than one are whole", "Write 0.5, 1 or 2.")
+    if value > 0:
+        # A worker that held a GPU and computed on the CPU would waste what others wait for.
+        raise refuse(f"{NOT_YET}: GPUs, and this is {shown(value)}; recipes run on the CPU for now", "Write 0.")
     return value
 
 
@@ -119,7 +120,7 @@ class Resources(SpecPart):
 
     workers: Workers = Field(default=1, description="How many workers: a number, or a range such as 1..8.")
     gpus_per_worker: Annotated[float, AfterValidator(_checked_gpus)] = Field(
-        default=0, ge=0, le=64, description="GPUs of each worker; a share such as 0.5 is possible. 0 runs on the CPU."
+        default=0, ge=0, le=64, description="GPUs of each worker; 0, the CPU, is what there is for now."
     )
     cpus_per_worker: float = Field(default=1, gt=0, le=1024, description="CPU cores of each worker.")
 

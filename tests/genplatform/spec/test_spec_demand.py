@@ -12,14 +12,14 @@ from genplatform.domain.retry import Cause, RetryPolicy
 from genplatform.errors import BadSpec
 from genplatform.spec import demand, model_ref, parse_stored, published_name, retry_policy
 
-GENERATE = "{kind: generate, model: m@3, count: 1, resources: {workers: %s, gpus_per_worker: 0.5, cpus_per_worker: 2}}"
+GENERATE = "{kind: generate, model: m@3, count: 1, resources: {workers: %s, cpus_per_worker: 2}}"
 
 
 @pytest.mark.parametrize(("workers", "fewest", "most"), [("1", 1, 1), ("4", 4, 4), ("1..8", 1, 8), ("2..2", 2, 2)])
 def test_workers_may_be_a_number_or_a_range(load_text: Any, workers: str, fewest: int, most: int) -> None:
     (job,) = load_text(GENERATE % workers)
 
-    assert demand(job.spec) == Demand(fewest, most, cpus=2.0, gpus=0.5)
+    assert demand(job.spec) == Demand(fewest, most, cpus=2.0)
 
 
 def test_a_job_that_says_nothing_has_the_domain_s_own_defaults(load_text: Any) -> None:

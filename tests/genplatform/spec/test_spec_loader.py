@@ -135,7 +135,7 @@ BAD_TRAIN = [
         "no field",
         "Did you mean 'gpus_per_worker'?",
     ),
-    ("resources: {gpus_per_worker: 1.5}", "resources.gpus_per_worker", 2, 30, "a share of a GPU", ""),
+    ("resources: {gpus_per_worker: 1}", "resources.gpus_per_worker", 2, 30, "not supported yet: GPUs", ""),
     ("resources: {cpus_per_worker: 0}", "resources.cpus_per_worker", 2, 30, "more than 0", ""),
     ("params: [1]", "params", 2, 9, "a mapping is expected", ""),
     ("params: {latent_dimm: 3}", "params.latent_dimm", 2, 10, "no parameter 'latent_dimm'", "'latent_dim'"),
