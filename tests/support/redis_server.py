@@ -19,6 +19,7 @@ import threading
 from pathlib import Path
 from typing import Self
 
+START_SECONDS = 20.0
 STOP_SECONDS = 20.0
 READY = "ready to accept connections"
 
@@ -101,11 +102,17 @@ def _start(folder: Path, password: str) -> subprocess.Popen[str]:
     )
     assert server.stdout is not None
     said = []
+    # While this reads what the server says, nobody sees the orders end: a server that never gets ready must go.
+    late = threading.Timer(START_SECONDS, server.kill)
+    late.start()
     for line in server.stdout:
         if READY in line.lower():
+            late.cancel()
             threading.Thread(target=server.stdout.read, daemon=True).start()
             return server
         said.append(line)
+    late.cancel()
+    server.wait()
     raise RuntimeError("The server did not start:\n" + "".join(said))
 
 
