@@ -13,6 +13,7 @@ from genplatform.catalog import Catalog, JobRow, ShardRow
 from genplatform.domain.job import DEFAULT_TENANT
 from genplatform.domain.keys import JobKey
 from genplatform.domain.retry import Cause
+from genplatform.domain.tokens import PoolGrant, issue
 from genplatform.errors import Unavailable
 from genplatform.queues.memory import MemoryQueues
 from genplatform.queues.seam import Queues
@@ -60,9 +61,11 @@ class CutQueues(MemoryQueues):
     reachable = True
 
     def __getattribute__(self, name: str) -> Any:
-        if name in _ACTS and not self.reachable:
-            raise Unavailable("Redis was cut off by the test.")
-        return super().__getattribute__(name)
+        return _cut if name in _ACTS and not self.reachable else super().__getattribute__(name)
+
+
+def _cut(*_: object) -> Any:
+    raise Unavailable("Redis was cut off by the test.")
 
 
 _ACTS = frozenset(name for name in vars(Queues) if not name.startswith("_")) - {"close"}
@@ -146,6 +149,11 @@ class SmallPlatform:
 
     def worker(self, opened: runs.OpenedRun, name: str = "w1") -> PoolNode:
         return PoolNode(self.w, opened.order, name)
+
+    def worker_of(self, other: PoolNode, name: str) -> PoolNode:
+        """Return another worker of a worker's pool."""
+        token = issue(self.w.secret, PoolGrant(TENANT, other.pool))
+        return PoolNode(self.w, {"token": token, "pool": other.pool}, name)
 
     def trained(self, name: str = "t", model: dict[str, Any] | None = None) -> str:
         """Submit a train job and bring it to its end; return its id."""

@@ -16,9 +16,9 @@ from typing import Any
 
 from genplatform.catalog import JobRow, Transaction
 from genplatform.domain.job import JobKind, ReasonCode
-from genplatform.domain.keys import RunKey
+from genplatform.domain.keys import ClaimKey, RunKey
 from genplatform.domain.retry import Cause, Decision
-from genplatform.domain.states import ACTIVE_JOB_STATES, JobState, RunState
+from genplatform.domain.states import ACTIVE_JOB_STATES, JobState, RunState, ShardState
 from genplatform.errors import LostLeadership
 from genplatform.services.context import Effects, Wiring
 from genplatform.spec import parse_stored, retry_policy
@@ -39,6 +39,7 @@ class Ending:
     message: str
     hint: str = ""
     code: str = ""  # the job's error code where it differs from the cause
+    final: bool = False  # another try would end the same, whatever the spec says of its cause
 
 
 def close_run(w: Wiring, key: RunKey, ending: Ending, *, term: int | None = None) -> JobState | None:
@@ -64,20 +65,28 @@ def end_run(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, ending: E
     cancelling = job.job_state is JobState.CANCELLING
     cause = Cause.CANCELLED if cancelling else ending.cause
     state = RUN_ENDS.get(cause, RunState.FAILED)
+    decision = decide(w, tx, job, ending)
     tx.runs.move(job.id, job.run, state, cause=cause.value, message=ending.message, finished_at=now)
-    tx.shards.release_all(job.id)
+    _give_up_claims(w, tx, effects, job)
     _forget_run(w, effects, job)
     said: dict[str, Any] = {"run": job.run, "state": state.value, "cause": cause.value, "message": ending.message}
     tx.events.add(job.tenant_id, job.id, now, "run_ended", said)
     if cancelling:
         cancel_job(w, tx, effects, job, ReasonCode.CANCELLED_BY_USER, "It was cancelled.")
         return JobState.CANCELLED
-    policy = retry_policy(parse_stored(job.spec))
-    decision = policy.decide(ending.cause, tx.runs.ended_by_cause(job.id), w.jitter())
     if not decision.retry:
         fail_job(w, tx, effects, job, ending)
         return JobState.FAILED
     return _try_again(w, tx, effects, job, ending, decision)
+
+
+def decide(w: Wiring, tx: Transaction, job: JobRow, ending: Ending) -> Decision:
+    """Decide what would follow the current Run if it ended so."""
+    if ending.final:
+        return Decision(False, 0.0, ending.code or ending.cause.value, ending.message)
+    ended = tx.runs.ended_by_cause(job.id)
+    ended[ending.cause] = ended.get(ending.cause, 0) + 1
+    return retry_policy(parse_stored(job.spec)).decide(ending.cause, ended, w.jitter())
 
 
 def _try_again(
@@ -86,8 +95,10 @@ def _try_again(
     now = w.clock()
     to = JobState.WAITING if decision.delay else JobState.QUEUED
     run_at = now + decision.delay if decision.delay else None
+    # Only a job that waits backs off; one that is queued at once says what ended its Run.
+    code = decision.code if decision.delay else ending.cause.value
     message = f"{ending.message} {decision.message}"
-    tx.jobs.move(job.id, to, run=job.run, run_at=run_at, rate=None, reason_code=decision.code, reason_message=message)
+    tx.jobs.move(job.id, to, run=job.run, run_at=run_at, rate=None, reason_code=code, reason_message=message)
     said = {"after_run": job.run, "cause": ending.cause.value, "delay_seconds": round(decision.delay, 3)}
     tx.events.add(job.tenant_id, job.id, now, "retrying", said)
     if to is JobState.QUEUED:
@@ -166,6 +177,15 @@ def _cancel_dependents(w: Wiring, tx: Transaction, effects: Effects, job: JobRow
             waits = dependent.job_state is JobState.WAITING
             if waits and _cancel_one(w, tx, effects, dependent, ReasonCode.DEPENDENCY_FAILED, message):
                 ended.append((dependent, "was cancelled"))
+
+
+def _give_up_claims(w: Wiring, tx: Transaction, effects: Effects, job: JobRow) -> None:
+    """Give claimed shards back, and their leases up: the workers' next heartbeats tell them that it is over."""
+    if job.kind == JobKind.GENERATE:
+        claimed = tx.shards.in_state(job.id, ShardState.CLAIMED)
+        claims = [ClaimKey(*job.key, s.run, s.number, s.claim) for s in claimed]
+        effects.add(lambda: w.queues.release(claims))
+        tx.shards.release_all(job.id)
 
 
 def _forget_run(w: Wiring, effects: Effects, job: JobRow) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from genplatform.catalog import JobRow, ShardRow, Transaction
+from genplatform.domain.job import ReasonCode
 from genplatform.domain.keys import ClaimKey, JobKey, LeaseKey, RunKey, ShardKey
 from genplatform.domain.retry import Cause
 from genplatform.domain.states import ACTIVE_JOB_STATES, JobState, RunState, ShardState
@@ -18,7 +19,7 @@ from genplatform.domain.tokens import Grant, PoolGrant, RunGrant
 from genplatform.errors import Fenced, Unauthorized, Unavailable
 from genplatform.services import wire
 from genplatform.services.context import Effects, Wiring, hint
-from genplatform.services.endings import Ending, close_run, end_run
+from genplatform.services.endings import Ending, close_run, decide, end_run
 from genplatform.services.publish import publish_model, publish_shards
 
 AT_WORK = (JobState.STARTING, JobState.RUNNING)
@@ -64,10 +65,8 @@ def heartbeat(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any
 def progress(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
     """Pass progress, metrics and log lines on; the dispatcher folds them into the catalog in batches."""
     said = wire.parse(wire.Report, body)
-    tenant = _tenant(grant)
-    if isinstance(grant, RunGrant):
-        own_run(grant, said)
-    w.queues.report([said.model_dump(mode="json") | {"tenant": tenant}])
+    key = own_run(grant, said)
+    w.queues.report([said.model_dump(mode="json") | {"tenant": key.tenant}])
     return {}
 
 
@@ -92,15 +91,14 @@ def artifact(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]
 def claim(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
     """Claim up to `max` shards offered to the worker's pool; returns at once, perhaps with none."""
     said = wire.parse(wire.Claim, body)
-    if not isinstance(grant, PoolGrant):
-        raise Unauthorized("This token does not speak for a pool.", "Claim with the pool's token.")
-    offered = [s for s in w.queues.take_shards(grant.pool, said.max) if s.tenant == grant.tenant]
+    pool = _pool(grant)
+    offered = [s for s in w.queues.take_shards(pool, said.max) if s.tenant == grant.tenant]
     if not offered:
         return {"shards": []}
     orders: list[dict[str, Any]] = []
     with w.catalog.write() as tx:
-        for shard in offered:
-            order = _claim_one(w, tx, grant.pool, shard, said)
+        for shard in sorted(offered):  # as all who lock several jobs do
+            order = _claim_one(w, tx, pool, shard, said)
             if order is not None:
                 orders.append(order)
     with hint():
@@ -115,24 +113,25 @@ def publish(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
         model = wire.parse(wire.PublishModel, body)
         return publish_model(w, own_run(grant, model), model)
     shards = wire.parse(wire.PublishShards, body)
-    return publish_shards(w, [(own_claim(grant, s), s) for s in shards.shards])
+    return publish_shards(w, _pool(grant), [(own_claim(grant, s), s) for s in shards.shards])
 
 
 def failed(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
     """Take note that a Run, or one claim, ended in an error; the retry policy decides what follows."""
     said = wire.parse(wire.Failed, body)
-    key = RunKey(_tenant(grant), said.job_id, said.run)
-    code = said.cause.value
-    ending = Ending(said.cause, said.message, said.hint, code)
+    ending = Ending(said.cause, said.message, said.hint)
     if said.shard is None or said.claim is None:
-        own_run(grant, said)
+        key = own_run(grant, said)
         if close_run(w, key, ending) is None:
             raise _fenced(key)
         return {}
+    claim = own_claim(grant, wire.ClaimBody(job_id=said.job_id, run=said.run, shard=said.shard, claim=said.claim))
     effects = Effects()
     with w.catalog.write() as tx:
-        job = current_job(tx, key)
-        end_claim(w, tx, effects, job, ClaimKey(*key, said.shard, said.claim), ending)
+        job = current_job(tx, RunKey(*claim[:3]))
+        if job.pool != _pool(grant):
+            raise _fenced(RunKey(*claim[:3]))
+        end_claim(w, tx, effects, job, claim, ending)
     effects.run()
     return {}
 
@@ -159,20 +158,28 @@ def end_claim(
     if shard is None or (shard.run, shard.claim) != (claim.run, claim.claim):
         return None
     failures = shard.failures + 1
-    hopeless = ending.cause is Cause.USER_ERROR or failures >= MAX_SHARD_FAILURES
-    to = ShardState.FAILED if hopeless else ShardState.PENDING
+    end = _end_of_job(claim, shard, ending, failures)
+    to = ShardState.FAILED if end and not decide(w, tx, job, end).retry else ShardState.PENDING
     if not tx.shards.settle(job.id, claim.shard, claim.run, claim.claim, to, failures=failures):
         return None
     told = {"shard": claim.shard, "claim": claim.claim, "cause": ending.cause.value, "message": ending.message}
     tx.events.add(job.tenant_id, job.id, w.clock(), "claim_ended", told)
     effects.add(lambda: w.queues.release([claim]))
-    if hopeless:
-        code = ending.code if ending.cause is Cause.USER_ERROR else "poisoned"
-        end_run(w, tx, effects, job, Ending(Cause.USER_ERROR, ending.message, ending.hint, code))
+    if end is not None:
+        end_run(w, tx, effects, job, end)
     elif job.pool is not None:
         pool = job.pool
         effects.add(lambda: w.queues.hand_off(pool, [ShardKey(*claim[:4])]))
     return to
+
+
+def _end_of_job(claim: ClaimKey, shard: ShardRow, ending: Ending, failures: int) -> Ending | None:
+    """Return how the Run ends because of a claim that did; None when another claim may help."""
+    if failures >= MAX_SHARD_FAILURES:
+        items = f"items {shard.start} to {shard.start + shard.count - 1}"
+        message = f"Shard {claim.shard} ({items}) ended {failures} claims without a result. {ending.message}"
+        return Ending(Cause.USER_ERROR, message, ending.hint, ReasonCode.POISONED.value, final=True)
+    return ending if ending.cause is Cause.USER_ERROR else None
 
 
 def own_run(grant: Grant, body: wire.RunBody) -> RunKey:
@@ -184,7 +191,8 @@ def own_run(grant: Grant, body: wire.RunBody) -> RunKey:
 
 def own_claim(grant: Grant, body: wire.ClaimBody) -> ClaimKey:
     """Return the claim a body speaks of; raises Unauthorized when the token is not a pool's."""
-    return ClaimKey(_tenant(grant), body.job_id, body.run, body.shard, body.claim)
+    _pool(grant)
+    return ClaimKey(grant.tenant, body.job_id, body.run, body.shard, body.claim)
 
 
 def current_job(tx: Transaction, key: RunKey) -> JobRow:
@@ -195,8 +203,10 @@ def current_job(tx: Transaction, key: RunKey) -> JobRow:
     return job
 
 
-def _tenant(grant: Grant) -> str:
-    return grant.tenant
+def _pool(grant: Grant) -> str:
+    if not isinstance(grant, PoolGrant):
+        raise Unauthorized("This token does not speak for a pool.", "Use the token of the pool's workers.")
+    return grant.pool
 
 
 def _fenced(key: RunKey) -> Fenced:

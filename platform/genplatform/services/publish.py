@@ -13,7 +13,7 @@ from typing import Any
 
 from genplatform.catalog import JobRow, Transaction
 from genplatform.domain import layout
-from genplatform.domain.keys import ClaimKey, RunKey
+from genplatform.domain.keys import ClaimKey, JobKey, RunKey
 from genplatform.domain.states import JobState, ShardState
 from genplatform.errors import BadRequest, Fenced
 from genplatform.services import wire
@@ -45,22 +45,24 @@ def publish_model(w: Wiring, key: RunKey, body: wire.PublishModel) -> dict[str, 
     return {"model": ref}
 
 
-def publish_shards(w: Wiring, shards: Sequence[tuple[ClaimKey, wire.PublishShard]]) -> dict[str, Any]:
-    """Publish shards, in one transaction; each is judged by its own fences."""
+def publish_shards(w: Wiring, pool: str, shards: Sequence[tuple[ClaimKey, wire.PublishShard]]) -> dict[str, Any]:
+    """Publish shards that a pool's worker made, in one transaction; each is judged by its own fences."""
     effects = Effects()
     results: list[dict[str, Any]] = []
     with w.catalog.write() as tx:
         for key, body in sorted(shards, key=lambda pair: pair[0]):
-            reason = _publish_shard(w, tx, key, body)
+            reason = _publish_shard(w, tx, pool, key, body)
             said = {"job_id": key.job_id, "shard": key.shard, "claim": key.claim}
             results.append(said | {"published": reason is None, "reason": reason})
+        for job_key in sorted({key.job for key, _ in shards}):
+            _note_rate(w, tx, job_key)
     effects.add(lambda: w.queues.release([key for key, _ in shards]))
     effects.add(w.queues.wake)
     effects.run()
     return {"results": results}
 
 
-def _publish_shard(w: Wiring, tx: Transaction, key: ClaimKey, body: wire.PublishShard) -> str | None:
+def _publish_shard(w: Wiring, tx: Transaction, pool: str, key: ClaimKey, body: wire.PublishShard) -> str | None:
     """Publish one shard; returns why not, or None."""
     job = tx.jobs.by_id(key.tenant, key.job_id, lock=True)
     shard = tx.shards.get(job.id, key.shard) if job is not None else None
@@ -68,8 +70,9 @@ def _publish_shard(w: Wiring, tx: Transaction, key: ClaimKey, body: wire.Publish
         return "There is no such shard."
     if shard.state == ShardState.PUBLISHED and (shard.run, shard.claim) == (key.run, key.claim):
         return None
-    if job.run != key.run or job.job_state not in (JobState.STARTING, JobState.RUNNING):
-        return f"Run {key.run} is not the current one."
+    at_work = job.job_state in (JobState.STARTING, JobState.RUNNING)
+    if not at_work or (job.run, job.pool) != (key.run, pool):
+        return f"Run {key.run} is not the current one, or another pool's."
     if body.manifest.key != f"{layout.shard(key)}/{layout.MANIFEST}" or body.count != shard.count:
         return f"The shard's files or its count of {body.count} are not what was claimed ({shard.count})."
     now = w.clock()
@@ -82,13 +85,19 @@ def _publish_shard(w: Wiring, tx: Transaction, key: ClaimKey, body: wire.Publish
     }
     if not tx.shards.settle(job.id, key.shard, key.run, key.claim, ShardState.PUBLISHED, **values):
         return f"Claim {key.claim} is not the current one."
-    done = job.done + shard.count
-    run = tx.runs.get(job.id, job.run)
-    begun = (run.started_at if run else None) or now
-    before = done if run is None or run.number == 1 else shard.count
-    rate = before / (now - begun) if now > begun else None
-    tx.jobs.touch(job.id, run=key.run, done=done, rate=rate)
+    tx.jobs.touch(job.id, run=key.run, done=job.done + shard.count)
     return None
+
+
+def _note_rate(w: Wiring, tx: Transaction, key: JobKey) -> None:
+    """Record how many items a second the current Run has made since it began."""
+    job = tx.jobs.by_id(key.tenant, key.job_id)
+    run = tx.runs.get(job.id, job.run) if job is not None else None
+    if job is None or run is None or run.started_at is None or w.clock() <= run.started_at:
+        return
+    starts = tx.events.page(job.id, after=0, limit=run.number, types=("starting",)) if run.number > 1 else []
+    before = int(starts[-1].data.get("done", 0)) if starts else 0
+    tx.jobs.touch(job.id, run=job.run, rate=(job.done - before) / (w.clock() - run.started_at))
 
 
 def _add_version(w: Wiring, tx: Transaction, job: JobRow, made: wire.ModelBody) -> tuple[int | None, str | None]:

@@ -82,7 +82,8 @@ def promote(w: Wiring, term: int) -> list[JobKey]:
     promoted: list[JobKey] = []
     with led(w, term) as tx:
         for job in due:
-            if tx.jobs.move(job.id, JobState.QUEUED, only_from={JobState.WAITING}, run_at=None):
+            why = {"reason_code": None, "reason_message": None}
+            if tx.jobs.move(job.id, JobState.QUEUED, only_from={JobState.WAITING}, run_at=None, **why):
                 tx.events.add(job.tenant_id, job.id, w.clock(), "queued", {})
                 promoted.append(job.key)
     return promoted

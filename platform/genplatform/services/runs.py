@@ -44,37 +44,42 @@ def open_run(w: Wiring, term: int, key: JobKey, *, workers: int, api_url: str) -
     """
     effects = Effects()
     with led(w, term) as tx:
-        job = tx.jobs.by_id(key.tenant, key.job_id, lock=True)
-        if job is None or job.job_state is not JobState.QUEUED:
-            return None
-        number = job.run + 1
-        values: dict[str, Any] = {"workers": workers, "reason_code": None, "reason_message": None, "run_at": None}
-        model: ModelRow | None = None
-        if job.kind == JobKind.GENERATE:
-            model = _pinned(tx, job)
-            if model is None:
-                _fail_without_model(w, tx, effects, job)
-                effects.run()
-                return None
-            values |= {"model_version_id": model.id, "pool": pool_of(key.tenant, model)}
-            if not tx.shards.count(job.id):
-                ranges = plan_shards(job.total, model.tile, job.spec.get("batch_size"))
-                tx.shards.plan(key.tenant, job.id, ranges)
-        tx.jobs.move(job.id, JobState.STARTING, new_run=number, only_from={JobState.QUEUED}, **values)
-        now = w.clock()
-        tx.runs.open(key.tenant, job.id, number, term, now)
-        tx.events.add(key.tenant, job.id, now, "starting", {"run": number, "workers": workers})
-        run = RunKey(*key, number)
-        if model is None:
-            order = train_order(w, tx, job, run, api_url)
-            effects.add(lambda: w.queues.grant([run], START_SECONDS))
-        else:
-            order = pool_order(w, key.tenant, model, api_url)
-            offered = [ShardKey(*run, s.number) for s in tx.shards.in_state(job.id, ShardState.PENDING)]
-            pool = pool_of(key.tenant, model)
-            effects.add(lambda: _offer(w, pool, offered))
+        opened = _open(w, tx, effects, term, key, workers, api_url)
     effects.run()
-    return OpenedRun(run, JobKind(job.kind), values.get("pool"), workers, order)
+    return opened
+
+
+def _open(
+    w: Wiring, tx: Transaction, effects: Effects, term: int, key: JobKey, workers: int, api_url: str
+) -> OpenedRun | None:
+    job = tx.jobs.by_id(key.tenant, key.job_id, lock=True)
+    if job is None or job.job_state is not JobState.QUEUED:
+        return None
+    run = RunKey(*key, job.run + 1)
+    values: dict[str, Any] = {"workers": workers, "reason_code": None, "reason_message": None, "run_at": None}
+    model: ModelRow | None = None
+    if job.kind == JobKind.GENERATE:
+        model = _pinned(tx, job)
+        if model is None:
+            _fail_without_model(w, tx, effects, job)
+            return None
+        values |= {"model_version_id": model.id, "pool": pool_of(key.tenant, model)}
+        if not tx.shards.count(job.id):
+            tx.shards.plan(key.tenant, job.id, plan_shards(job.total, model.tile, job.spec.get("batch_size")))
+    tx.jobs.move(job.id, JobState.STARTING, new_run=run.run, only_from={JobState.QUEUED}, **values)
+    now = w.clock()
+    tx.runs.open(key.tenant, job.id, run.run, term, now)
+    said = {"run": run.run, "workers": workers, "done": job.done}
+    tx.events.add(key.tenant, job.id, now, "starting", said)
+    # What an earlier Run was asked is not asked of this one.
+    effects.add(lambda: w.queues.clear_stop(key))
+    if model is None:
+        effects.add(lambda: w.queues.grant([run], START_SECONDS))
+        return OpenedRun(run, JobKind(job.kind), None, workers, train_order(w, tx, job, run, api_url))
+    pool = pool_of(key.tenant, model)
+    offers = [ShardKey(*run, s.number) for s in tx.shards.in_state(job.id, ShardState.PENDING)]
+    effects.add(lambda: w.queues.hand_off(pool, offers))
+    return OpenedRun(run, JobKind(job.kind), pool, workers, pool_order(w, key.tenant, model, api_url))
 
 
 def release_claims(w: Wiring, term: int, claims: list[ClaimKey], message: str) -> int:
@@ -82,7 +87,7 @@ def release_claims(w: Wiring, term: int, claims: list[ClaimKey], message: str) -
     effects = Effects()
     ended = 0
     with led(w, term) as tx:
-        for claim in claims:
+        for claim in sorted(claims):
             job = tx.jobs.by_id(claim.tenant, claim.job_id, lock=True)
             if job is None or job.run != claim.run:
                 effects.add(lambda claim=claim: w.queues.release([claim]))  # type: ignore[misc]
@@ -159,10 +164,6 @@ def model_order(model: ModelRow) -> dict[str, Any]:
         "data_digest": model.data_digest,
         "code_version": model.code_version,
     }
-
-
-def _offer(w: Wiring, pool: str, shards: list[ShardKey]) -> None:
-    w.queues.hand_off(pool, shards)
 
 
 def _pinned(tx: Transaction, job: JobRow) -> ModelRow | None:
