@@ -35,6 +35,7 @@ class ReasonCode(StrEnum):
     USER_ERROR = "user_error"
     START_FAILED = "start_failed"
     POISONED = "poisoned"
+    OUTPUTS_LOST = "outputs_lost"
     DEPENDENCY_FAILED = "dependency_failed"
     CANCELLED_BY_USER = "cancelled_by_user"
 

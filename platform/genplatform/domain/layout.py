@@ -9,14 +9,19 @@ from __future__ import annotations
 from genplatform.domain.keys import ClaimKey, JobKey, RunKey
 
 
+def job(key: JobKey) -> str:
+    """Return the folder of a train Job's checkpoints and sheets."""
+    return f"jobs/{key.tenant}/{key.job_id}"
+
+
 def checkpoint(run: RunKey, step: int) -> str:
     """Return the folder of one checkpoint."""
-    return f"jobs/{run.tenant}/{run.job_id}/checkpoints/step-{step:09d}.r{run.run}"
+    return f"{job(run.job)}/checkpoints/step-{step:09d}.r{run.run}"
 
 
 def sheet(run: RunKey, step: int) -> str:
     """Return the key of one sample sheet."""
-    return f"jobs/{run.tenant}/{run.job_id}/sheets/step-{step:09d}.r{run.run}.png"
+    return f"{job(run.job)}/sheets/step-{step:09d}.r{run.run}.png"
 
 
 def model(tenant: str, digest: str) -> str:
@@ -24,9 +29,9 @@ def model(tenant: str, digest: str) -> str:
     return f"models/{tenant}/{digest}"
 
 
-def outputs(job: JobKey) -> str:
+def outputs(key: JobKey) -> str:
     """Return the folder of a generate Job's files."""
-    return f"outputs/{job.tenant}/{job.job_id}"
+    return f"outputs/{key.tenant}/{key.job_id}"
 
 
 def shard_name(claim: ClaimKey) -> str:

@@ -59,7 +59,7 @@ class Effects:
         self._effects.append(effect)
 
     def run(self) -> None:
-        """Do all of it; what cannot be reached is left to the reconciler."""
-        for effect in self._effects:
-            with hint():
+        """Do all of it; when Redis cannot be reached, the rest is left to the reconciler and not waited for."""
+        with hint():
+            for effect in self._effects:
                 effect()

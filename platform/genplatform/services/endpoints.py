@@ -76,7 +76,10 @@ def create(
         if found is None:
             born = {"tenant_id": tenant, "name": name, "generation": 1, "ready": 0, "created_at": w.clock()}
             tx.endpoints.insert(born | wish | pending)
-        elif found.state == EndpointState.DELETING or any(getattr(found, k) != v for k, v in wish.items()):
+        elif found.state == EndpointState.DELETING:
+            # Its replicas are being taken down: nobody is to be sent to them any more.
+            tx.endpoints.wish_again(found, wish | pending | {"ready": 0, "url": None})
+        elif any(getattr(found, k) != v for k, v in wish.items()):
             tx.endpoints.wish_again(found, wish | pending)
         row = tx.endpoints.find(tenant, name)
         answer = present.endpoint(w, row, version) if row else {}

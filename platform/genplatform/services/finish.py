@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from pathlib import Path
 
-from genplatform.catalog import JobRow
+from genplatform.catalog import JobRow, ShardRow
 from genplatform.domain import layout
-from genplatform.domain.states import JobState, ShardState
+from genplatform.domain.job import ReasonCode
+from genplatform.domain.retry import Cause
+from genplatform.domain.states import TERMINAL_JOB_STATES, JobState, ShardState
+from genplatform.errors import NotFound
 from genplatform.services.context import Effects, Wiring
-from genplatform.services.endings import succeed_job
+from genplatform.services.endings import Ending, close_run, succeed_job
 from genplatform.services.leadership import led
+from genplatform.store import Stored
+
+# Also before any word of its Run: a platform that went down may have had only the manifest to write.
+AT_WORK = (JobState.STARTING, JobState.RUNNING)
 
 
 def finish(w: Wiring, term: int, job: JobRow) -> bool:
     """Write `manifest.jsonl` from the shards' own and end the job; False when it is not complete.
 
     May be done twice with the same result: the manifest is a function of the published shards.
+    A job whose published bytes are not there any more fails: no other Run would make them again.
     """
     with w.catalog.read() as tx:
-        if job.job_state is not JobState.RUNNING or set(tx.shards.count(job.id)) != {ShardState.PUBLISHED}:
+        if job.job_state not in AT_WORK or set(tx.shards.count(job.id)) != {ShardState.PUBLISHED}:
             return False
         shards = tx.shards.of_job(job.id)
-    folder = layout.outputs(job.key)
-    with tempfile.TemporaryDirectory(prefix="genctl-manifest-") as place:
-        path = Path(place) / layout.MANIFEST
-        with path.open("wb") as whole:
-            for shard in shards:
-                whole.write(w.store.read_bytes(f"{folder}/{shard.folder}/{layout.MANIFEST}"))
-        stored = w.store.put_file(path, f"{folder}/{layout.MANIFEST}")
+    try:
+        stored = _write_manifest(w, job, shards)
+    except _OutputsLost as error:
+        hint = "Something else changed the store. Submit the job again to make its items anew."
+        ending = Ending(Cause.USER_ERROR, str(error), hint, ReasonCode.OUTPUTS_LOST.value, final=True)
+        close_run(w, job.run_key, ending, term=term)
+        return False
     effects = Effects()
     with led(w, term) as tx:
         if not succeed_job(w, tx, effects, job, done=job.total):
@@ -50,18 +59,47 @@ def finish(w: Wiring, term: int, job: JobRow) -> bool:
     return True
 
 
-def leftovers(w: Wiring, job: JobRow) -> list[str]:
-    """Return what lies in a job's outputs and no published shard refers to: garbage of claims that were lost."""
+class _OutputsLost(Exception):
+    """What was published is not what the store has."""
+
+
+def _write_manifest(w: Wiring, job: JobRow, shards: list[ShardRow]) -> Stored:
+    folder = layout.outputs(job.key)
+    with tempfile.TemporaryDirectory(prefix="genctl-manifest-") as place:
+        path = Path(place) / layout.MANIFEST
+        with path.open("wb") as whole:
+            for shard in shards:
+                whole.write(_manifest(w, f"{folder}/{shard.folder}/{layout.MANIFEST}", shard))
+        return w.store.put_file(path, f"{folder}/{layout.MANIFEST}")
+
+
+def _manifest(w: Wiring, key: str, shard: ShardRow) -> bytes:
+    try:
+        lines = w.store.read_bytes(key)
+    except NotFound as error:
+        raise _OutputsLost(f"The manifest of shard {shard.number} is gone: {error.message}") from error
+    if hashlib.sha256(lines).hexdigest() != shard.manifest_sha256:
+        raise _OutputsLost(f"The manifest of shard {shard.number} is not the one that was published: {key}.")
+    return lines
+
+
+def leftovers(w: Wiring, job: JobRow) -> list[str] | None:
+    """Return what lies in an ended job's outputs and no published shard refers to: garbage of claims that were lost.
+
+    None while the job has not ended: what lies there may be published the next moment.
+    """
     folder = layout.outputs(job.key)
     with w.catalog.read() as tx:
+        if tx.jobs.get(job.id).job_state not in TERMINAL_JOB_STATES:
+            return None
         kept = {s.folder for s in tx.shards.in_state(job.id, ShardState.PUBLISHED)}
     found = {key.removeprefix(f"{folder}/").split("/")[0] for key in w.store.list(folder)}
     return [f"{folder}/{name}" for name in sorted(found - kept) if name != layout.MANIFEST]
 
 
-def sweep(w: Wiring, job: JobRow) -> int:
-    """Remove an ended job's leftovers; returns how many."""
+def sweep(w: Wiring, job: JobRow) -> int | None:
+    """Remove an ended job's leftovers; returns how many, None while it has not ended."""
     names = leftovers(w, job)
-    for name in names:
+    for name in names or ():
         w.store.remove(name)
-    return len(names)
+    return None if names is None else len(names)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import Any
 
 from genplatform.catalog import JobRow, Transaction
+from genplatform.domain.job import JobKind
 from genplatform.domain.keys import JobKey
 from genplatform.errors import BadRequest
 from genplatform.services import wire
@@ -38,11 +39,13 @@ def fold(w: Wiring, term: int) -> int:
 
 
 def _fold_job(tx: Transaction, job: JobRow, reports: list[wire.Report]) -> None:
-    for report in reversed(reports):
-        if report.progress is not None:
-            p = report.progress
-            tx.jobs.touch(job.id, run=report.run, done=p.done, total=p.total, unit=p.unit[:64], rate=p.rate)
-            break
+    # A Run that never was says nothing; one that is over may still tell its last words.
+    reports = [r for r in reports if 1 <= r.run <= job.run]
+    told = [r for r in reports if r.progress is not None]
+    if told and told[-1].progress is not None and job.kind == JobKind.TRAIN:  # others have done what they published
+        p = told[-1].progress
+        rate = p.rate if p.rate is not None and math.isfinite(p.rate) else None
+        tx.jobs.touch(job.id, run=told[-1].run, done=p.done, total=p.total, unit=p.unit[:64], rate=rate)
     row = {"tenant_id": job.tenant_id, "job_pk": job.id}
     events: list[dict[str, Any]] = []
     logs: list[dict[str, Any]] = []

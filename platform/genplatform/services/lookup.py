@@ -15,10 +15,10 @@ SHORTEST_PREFIX = len("j_") + 1
 
 
 def job(tx: Transaction, tenant: str, ref: str) -> JobRow:
-    """Return the job meant by `ref`: an exact name beats an id prefix; a name means its newest job."""
-    named = tx.jobs.by_name(tenant, ref)
-    if named is not None:
-        return named
+    """Return the job meant by `ref`: a whole id, a name (its newest job), or a prefix of an id, in this order."""
+    exact = (tx.jobs.by_id(tenant, ref) if is_id_prefix(ref, "j") else None) or tx.jobs.by_name(tenant, ref)
+    if exact is not None:
+        return exact
     if is_id_prefix(ref, "j") and len(ref) >= SHORTEST_PREFIX:
         found = tx.jobs.by_prefix(tenant, ref, limit=3)
         if len(found) == 1:

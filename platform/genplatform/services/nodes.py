@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from genplatform.catalog import JobRow, ShardRow, Transaction
+from genplatform.domain import layout
 from genplatform.domain.job import ReasonCode
 from genplatform.domain.keys import ClaimKey, JobKey, LeaseKey, RunKey, ShardKey
 from genplatform.domain.retry import Cause
 from genplatform.domain.states import ACTIVE_JOB_STATES, JobState, RunState, ShardState
 from genplatform.domain.times import LEASE_SECONDS
 from genplatform.domain.tokens import Grant, PoolGrant, RunGrant
-from genplatform.errors import Fenced, Unauthorized, Unavailable
+from genplatform.errors import BadRequest, Fenced, Unauthorized, Unavailable
 from genplatform.services import wire
 from genplatform.services.context import Effects, Wiring, hint
 from genplatform.services.endings import Ending, close_run, decide, end_run
@@ -74,9 +75,13 @@ def artifact(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]
     """Record a checkpoint or sheet under the Run's fence; older checkpoints than the spec keeps are forgotten."""
     said = wire.parse(wire.ArtifactBody, body)
     key = own_run(grant, said)
+    if not said.key.startswith(f"{layout.job(key.job)}/"):
+        raise BadRequest(f"The key {said.key!r} is not below {layout.job(key.job)}.", "Put it where layout says.")
     now = w.clock()
     with w.catalog.write() as tx:
         job = current_job(tx, key)
+        if any((a.key, a.run) == (said.key, key.run) for a in tx.artifacts.of_job(job.id, said.kind)):
+            return {}  # told again, because the answer was lost
         values = said.model_dump(exclude={"job_id"})
         tx.artifacts.insert(values | {"tenant_id": key.tenant, "job_pk": job.id, "created_at": now})
         told = {"path": said.key, "uri": w.store.uri(said.key), "step": said.step, "run": said.run}
@@ -215,6 +220,8 @@ def _fenced(key: RunKey) -> Fenced:
 
 def _note_running(w: Wiring, tx: Transaction, job: JobRow, node: str, worker: str) -> None:
     now = w.clock()
+    if job.job_state not in AT_WORK:
+        return
     if tx.runs.move(job.id, job.run, RunState.RUNNING, node=node, worker=worker, started_at=now):
         reason = {"reason_code": None, "reason_message": None}
         tx.jobs.move(job.id, JobState.RUNNING, run=job.run, started_at=job.started_at or now, **reason)

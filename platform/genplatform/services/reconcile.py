@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +12,7 @@ from genplatform.domain.job import JobKind, Reason
 from genplatform.domain.keys import ClaimKey, JobKey, LeaseKey, ShardKey
 from genplatform.domain.states import ACTIVE_JOB_STATES, JobState, ShardState
 from genplatform.domain.times import LEASE_SECONDS
-from genplatform.services.context import Effects, Wiring
+from genplatform.services.context import Wiring, hint
 from genplatform.services.leadership import led
 from genplatform.services.runs import START_SECONDS, pool_order
 
@@ -68,9 +70,12 @@ def note_reasons(w: Wiring, term: int, reasons: dict[JobKey, Reason]) -> None:
 
 def queued(w: Wiring, keys: list[JobKey]) -> list[JobRow]:
     """Return those of the submitted jobs that are queued: the intake's word is only a hint."""
+    by_tenant: dict[str, list[str]] = defaultdict(list)
+    for key in keys:
+        by_tenant[key.tenant].append(key.job_id)
     with w.catalog.read() as tx:
-        rows = [tx.jobs.by_id(key.tenant, key.job_id) for key in keys]
-    return [row for row in rows if row is not None and row.job_state is JobState.QUEUED]
+        rows = [row for tenant, ids in by_tenant.items() for row in tx.jobs.by_ids(tenant, ids)]
+    return [row for row in rows if row.job_state is JobState.QUEUED]
 
 
 def promote(w: Wiring, term: int) -> list[JobKey]:
@@ -95,38 +100,31 @@ def restore(w: Wiring, jobs: list[JobRow]) -> None:
     A lease that is missing is given one lease of grace, so that a worker that still lives
     re-attaches with its next heartbeat instead of starting over.
     """
-    effects = Effects()
-    for job in jobs:
-        if job.job_state is JobState.CANCELLING:
-            effects.add(lambda key=job.key: w.queues.flag_stop(key, "cancel"))  # type: ignore[misc]
-        if job.kind == JobKind.GENERATE:
-            _restore_shards(w, effects, job)
-        else:
-            seconds = START_SECONDS if job.job_state is JobState.STARTING else LEASE_SECONDS
-            effects.add(lambda key=job.run_key, s=seconds: _regrant(w, [key], s))  # type: ignore[misc]
-    effects.run()
+    pools: dict[str, list[JobRow]] = defaultdict(list)
+    with hint():
+        for job in jobs:
+            if job.job_state is JobState.CANCELLING:
+                w.queues.flag_stop(job.key, "cancel")
+            if job.kind != JobKind.GENERATE:
+                _regrant(w, [job.run_key], START_SECONDS if job.job_state is JobState.STARTING else LEASE_SECONDS)
+            elif job.pool is not None and job.job_state is not JobState.CANCELLING:
+                pools[job.pool].append(job)
+        for pool, members in pools.items():
+            _offer_again(w, pool, members)
+        _regrant(w, list(claims_of(w, [job for members in pools.values() for job in members])), LEASE_SECONDS)
 
 
-def _restore_shards(w: Wiring, effects: Effects, job: JobRow) -> None:
-    if job.pool is None or job.job_state is JobState.CANCELLING:
-        return
-    pool = job.pool
+def _offer_again(w: Wiring, pool: str, jobs: list[JobRow]) -> None:
+    """Offer a pool the shards that it should have and has not; counted first, for a job may have very many."""
     with w.catalog.read() as tx:
-        pending = tx.shards.in_state(job.id, ShardState.PENDING)
-        claimed = tx.shards.in_state(job.id, ShardState.CLAIMED)
-    offers = [ShardKey(*job.run_key, s.number) for s in pending]
-    if offers:
-        effects.add(lambda: _offer(w, pool, offers))
-    if claimed:
-        claims: list[LeaseKey] = [ClaimKey(*job.key, s.run, s.number, s.claim) for s in claimed]
-        effects.add(lambda: _regrant(w, claims, LEASE_SECONDS))
-
-
-def _offer(w: Wiring, pool: str, offers: list[ShardKey]) -> None:
+        pending = sum(tx.shards.count(job.id).get(ShardState.PENDING, 0) for job in jobs)
+        if w.queues.offered(pool) >= pending:
+            return
+        offers = [ShardKey(*j.run_key, s.number) for j in jobs for s in tx.shards.in_state(j.id, ShardState.PENDING)]
     w.queues.hand_off(pool, offers)
 
 
-def _regrant(w: Wiring, leases: list[LeaseKey], seconds: float) -> None:
+def _regrant(w: Wiring, leases: Sequence[LeaseKey], seconds: float) -> None:
     missing = w.queues.missing(leases)
     if missing:
         w.queues.grant(missing, seconds)

@@ -11,9 +11,12 @@ from genplatform.domain.retry import Cause
 from genplatform.errors import BadRequest
 
 Number = Annotated[int, Field(ge=0, lt=2**53)]
+# Seconds since the epoch that a calendar has: up to the year 9999.
+Time = Annotated[float, Field(ge=0, lt=253_402_300_800)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(max_length=65_536)]
 Word = Annotated[str, Field(max_length=255)]
+Short = Annotated[str, Field(max_length=64)]
 StoreKey = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
@@ -64,7 +67,7 @@ class Metrics(_Body):
     """Values measured at one step."""
 
     step: Number
-    time: float
+    time: Time
     values: dict[str, float | None] = Field(max_length=100)
 
 
@@ -72,7 +75,7 @@ class LogLine(_Body):
     """One line of a Run's log; `seq` counts them within the Run."""
 
     seq: Number
-    time: float
+    time: Time
     text: Text
 
 
@@ -80,7 +83,7 @@ class Said(_Body):
     """Something else that happened in a Run."""
 
     type: Word
-    time: float
+    time: Time
     data: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -124,8 +127,8 @@ class FileBody(_Body):
 class ModelBody(_Body):
     """A trained model as it lies in the store."""
 
-    recipe: Word
-    modality: Word
+    recipe: Short
+    modality: Short
     config: dict[str, Any]
     tile: Annotated[int, Field(ge=1, le=1_000_000)]
     key: StoreKey
