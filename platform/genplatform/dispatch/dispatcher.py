@@ -83,9 +83,9 @@ class Dispatcher:
             wait(0.2)
             if not self.tick(start=False):
                 return
-        self._stopping.end_all(self.term, reconcile.open_jobs(self._w))
-        for worker in self._pools.all():
-            self._engine.kill(worker)
+        open_jobs = reconcile.open_jobs(self._w)
+        self._try("finish", lambda: self._finish(self.term or 0, open_jobs))
+        self._stopping.end_all(self.term, reconcile.open_jobs(self._w), self._pools.all())
         self._stopping.clear(jobs)
         leadership.step_down(self._w, self._holder)
         log.info("dispatcher_drained", extra={"jobs": len(jobs)})
@@ -124,10 +124,10 @@ class Dispatcher:
         standing = reconcile.standing(self._w)
         self._line.replace(standing.queued)
         self._try("restore", lambda: reconcile.restore(self._w, standing.open))
-        self._try("orphans", lambda: self._look_at_actors(term, standing.open))
+        self._try("actors", lambda: self._look_at_actors(term))
         self._try("leftovers", self._sweep_leftovers)
 
-    def _look_at_actors(self, term: int, jobs: list[JobRow]) -> None:
+    def _look_at_actors(self, term: int) -> None:
         try:
             actors = self._engine.actors()
             capacity = self._engine.capacity()
@@ -139,7 +139,11 @@ class Dispatcher:
         leadership.tell(self._w, term, {"ray": {"ok": True, "detail": detail}})
         self._engine.adopt(actors)
         self._pools.know(actors)
+        # Read after the actors were listed, under a term that just proved to hold: nothing that runs is a stray.
+        jobs = reconcile.open_jobs(self._w)
         self._losses.orphans(term, jobs, actors)
+        busy = reconcile.claims_of(self._w, [j for j in jobs if j.kind == JobKind.GENERATE])
+        self._pools.tend(set(busy.values()))
 
     def _finish(self, term: int, jobs: list[JobRow]) -> None:
         for job in jobs:

@@ -52,3 +52,6 @@ class Keeper:
                 self.keep()
             except GenctlError as error:
                 log.warning("lease_not_renewed", extra={"detail": error.message})
+            except Exception:
+                # The thread must outlive whatever one renewal meets.
+                log.exception("lease_renewal_broke")

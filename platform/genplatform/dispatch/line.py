@@ -41,6 +41,10 @@ class Line:
         self._jobs.pop(key, None)
         self._reasons.pop(key, None)
 
+    def get(self, key: JobKey) -> QueuedJob | None:
+        """Return a job in the line."""
+        return self._jobs.get(key)
+
     def jobs(self) -> tuple[QueuedJob, ...]:
         """Return everyone in the line."""
         return tuple(self._jobs.values())

@@ -7,12 +7,13 @@ not come through (the API may be down), and an engine that cannot be asked says 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from genplatform.catalog import JobRow
-from genplatform.dispatch.pools import PREFIX, Pools
+from genplatform.dispatch.pools import Pools
 from genplatform.domain.job import JobKind
-from genplatform.domain.keys import ClaimKey, RunKey
+from genplatform.domain.keys import ClaimKey, LeaseKey, RunKey
 from genplatform.domain.retry import Cause
 from genplatform.domain.states import JobState
 from genplatform.domain.times import LEASE_SECONDS
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 PING_SECONDS = 2.0
 BATCH = 1000
+# So often the lease of a claim is lengthened for a worker that answers pings and sends no heartbeat for it.
+MOST_REGRANTS = 5
 RUN_PREFIX = "run/"
 
 
@@ -36,21 +39,26 @@ class Losses:
         self._engine = engine
         self._pools = pools
         self._missed: set[RunKey] = set()
+        self._dead: dict[str, str] = {}
+        self._regrants: Counter[ClaimKey] = Counter()
 
     def deaths(self, term: int, open_jobs: Sequence[JobRow]) -> None:
         """Close what actors that just ended still held open."""
-        ended = self._engine.deaths()
-        for death in ended:
-            name = str(death)
+        for death in self._engine.deaths():
+            self._dead[str(death)] = death.message
+        for name in self._dead:
+            self._pools.forget(name)
+        # A death is told once: it is kept until the record has it, whatever cannot be reached meanwhile.
+        for name, said in list(self._dead.items()):
             key = RunKey.parse(name.removeprefix(RUN_PREFIX)) if name.startswith(RUN_PREFIX) else None
             if key is not None:
-                message = f"The worker of run {key.run} is gone. {death.message}".strip()
+                message = f"The worker of run {key.run} is gone. {said}".strip()
                 self._close(term, key, Ending(Cause.NODE_LOST, message))
-            self._pools.forget(name)
-        workers = {str(death) for death in ended if death.startswith(PREFIX)}
-        if workers:
+                del self._dead[name]
+        if self._dead:
             claims = reconcile.claims_of(self._w, _generating(open_jobs))
-            self._release(term, [c for c, worker in claims.items() if worker in workers], "Its worker died.")
+            self._release(term, [c for c, worker in claims.items() if worker in self._dead], "Its worker died.")
+            self._dead.clear()
 
     def sweep(self, term: int, open_jobs: Sequence[JobRow]) -> None:
         """Look after every lease that has expired."""
@@ -65,7 +73,9 @@ class Losses:
         holders = {key: claims[key] for key in expired if isinstance(key, ClaimKey) and key in claims}
         alive = self._engine.liveness(sorted({*actors.values(), *holders.values()}), PING_SECONDS)
         kept = [k for k, actor in (actors | holders).items() if alive.get(actor) is Liveness.ALIVE]
-        self._w.queues.grant(kept, LEASE_SECONDS)
+        unheld = self._unheld(kept, claims)
+        self._w.queues.grant([key for key in kept if key not in unheld], LEASE_SECONDS)
+        self._release(term, unheld, "Its worker lives and does not speak of it.")
         over = (Liveness.GONE, Liveness.SILENT)
         for run, actor in actors.items():
             if alive.get(actor) in over:
@@ -89,6 +99,16 @@ class Losses:
             cause = Cause.START_FAILED if _starting(open_jobs, key) else Cause.NODE_LOST
             self._close(term, key, Ending(cause, f"Run {key.run} has no worker."))
         self._missed = missing - self._missed
+
+    def _unheld(self, kept: Iterable[LeaseKey], claims: Iterable[ClaimKey]) -> list[ClaimKey]:
+        """Return the claims whose workers answer and have let them expire again and again.
+
+        An answer to a claim that was lost on its way leaves a claim that nobody works on.
+        """
+        self._regrants = Counter({c: n for c, n in self._regrants.items() if c in set(claims)})
+        expired_again = [key for key in kept if isinstance(key, ClaimKey)]
+        self._regrants.update(expired_again)
+        return [claim for claim in expired_again if self._regrants[claim] > MOST_REGRANTS]
 
     def _lose(self, term: int, run: RunKey, actor: str, open_jobs: Sequence[JobRow]) -> None:
         self._engine.kill(actor)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from genplatform.catalog import JobRow
 from genplatform.domain.job import Demand, JobKind
 from genplatform.domain.keys import pool_actor
 from genplatform.domain.states import JobState
-from genplatform.engine.seam import POOL_ACTOR, Engine
+from genplatform.engine.seam import POOL_ACTOR, Engine, Liveness
 from genplatform.services import reconcile
 from genplatform.services.context import Wiring
 from genplatform.spec import demand, parse_stored
@@ -18,6 +18,9 @@ from genplatform.spec import demand, parse_stored
 log = logging.getLogger(__name__)
 
 PREFIX = "pool/"
+PING_SECONDS = 2.0
+# So long a worker may take to load its model before it takes its first work.
+LOAD_SECONDS = 120.0
 
 
 class Pools:
@@ -28,13 +31,45 @@ class Pools:
         self._engine = engine
         self._api_url = api_url
         self._workers: dict[str, Demand] = {}
+        self._missed: set[str] = set()
+        self._silent: set[str] = set()
+        self._idle: dict[str, float] = {}
         self._number = 0
 
     def know(self, actors: Iterable[str]) -> None:
-        """Hold exactly these actors for existing; workers just started may not be listed yet and are kept."""
+        """Hold these actors for existing; one that two listings in a row lack is gone (a new one may lack in one)."""
         listed = {name for name in actors if name.startswith(PREFIX)}
         for name in listed - self._workers.keys():
             self._workers[name] = Demand()
+        missing = self._workers.keys() - listed
+        for name in missing & self._missed:
+            self.forget(name)
+        self._missed = missing - self._missed
+
+    def tend(self, busy: Collection[str]) -> None:
+        """Replace workers that take no work while work waits: those that are silent, and those that only idle.
+
+        `busy` are the workers that hold a claim; these are looked after by their leases.
+        """
+        now = self._w.clock()
+        waiting = {pool for pool in map(_pool, self._workers) if self._w.queues.offered(pool)}
+        idle = [name for name in self._workers if name not in busy and _pool(name) in waiting]
+        self._idle = {name: self._idle.get(name, now) for name in idle}
+        alive = self._engine.liveness(idle, PING_SECONDS)
+        silent = {name for name in idle if alive.get(name) is Liveness.SILENT}
+        stuck = {name for name, since in self._idle.items() if now - since > LOAD_SECONDS}
+        for name in sorted((silent & self._silent) | stuck):
+            log.warning("pool_worker_replaced", extra={"actor": name, "silent": name in silent})
+            self._engine.kill(name)
+            self.forget(name)
+        self._silent = silent
+
+    def dismiss_idle(self, open_jobs: Iterable[JobRow]) -> None:
+        """End the workers of pools that no open job uses: somebody waits for their place."""
+        used = {job.pool for job in open_jobs}
+        for name in [name for name in self._workers if _pool(name) not in used]:
+            self._engine.kill(name)
+            self.forget(name)
 
     def forget(self, actor: str) -> None:
         """Note that a worker is over."""
@@ -69,7 +104,7 @@ class Pools:
 
     def of(self, pool: str) -> list[str]:
         """Return a pool's workers."""
-        return [name for name in self._workers if name.split("/")[2] == pool]
+        return [name for name in self._workers if _pool(name) == pool]
 
     def all(self) -> list[str]:
         """Return every pool's workers."""
@@ -79,6 +114,10 @@ class Pools:
         # Milliseconds, and never twice: a restarted dispatcher must not name a new worker like an old one.
         self._number = max(self._number + 1, int(self._w.clock() * 1000))
         return self._number
+
+
+def _pool(worker: str) -> str:
+    return worker.split("/")[2]
 
 
 def _wants_workers(job: JobRow) -> bool:

@@ -7,6 +7,7 @@ import logging
 from genplatform.catalog import EndpointRow
 from genplatform.domain.states import EndpointState
 from genplatform.engine.seam import Served, ServeOrder, Serving
+from genplatform.errors import BadRequest, Unavailable
 from genplatform.services import endpoints
 from genplatform.services.context import Wiring
 from genplatform.services.endpoints import Wish
@@ -39,10 +40,20 @@ class ServingController:
             if wish.row.endpoint_state is EndpointState.DELETING:
                 self._take_down(term, wish, found)
             else:
-                self._bring_up(term, wish, found)
+                self._try_to_bring_up(term, wish, found)
         for name in served.keys() - {wish.app for wish in wishes}:
             self._serving.remove(name)
             self._applied.pop(name, None)
+
+    def _try_to_bring_up(self, term: int, wish: Wish, found: Served | None) -> None:
+        """Bring one endpoint up; what is wrong with it must not keep the others waiting."""
+        try:
+            self._bring_up(term, wish, found)
+        except BadRequest as error:
+            ready = found.ready if found else 0
+            self._observe(term, wish.row, (EndpointState.FAILED.value, ready, wish.row.url, ("refused", error.message)))
+        except Unavailable as error:
+            log.warning("endpoint_not_reached", extra={"endpoint": wish.app, "detail": error.message})
 
     def _bring_up(self, term: int, wish: Wish, found: Served | None) -> None:
         row = wish.row
@@ -78,6 +89,9 @@ class ServingController:
 
 def _judge(row: EndpointRow, found: Served) -> tuple[EndpointState, tuple[str, str] | None]:
     """Return the state that what is served deserves, and why when it is not `ready`."""
+    if found.generation != row.generation:
+        message = "An older version of it answers until the new one is up."
+        return (EndpointState.DEGRADED if found.ready else EndpointState.PENDING), ("rolling_over", message)
     if found.state == "failed":
         return EndpointState.FAILED, ("start_failed", found.message or "Its replicas cannot be started.")
     if found.state == "running" and found.ready >= row.min_replicas:

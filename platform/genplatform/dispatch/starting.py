@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from genplatform.catalog import JobRow
 from genplatform.dispatch.line import Line
 from genplatform.dispatch.pools import Pools
-from genplatform.domain.job import Capacity, JobKind, Reason
+from genplatform.domain.job import Capacity, JobKind, Reason, ReasonCode
 from genplatform.domain.keys import JobKey
 from genplatform.domain.retry import Cause
 from genplatform.engine.seam import RUN_ACTOR, Engine
@@ -44,16 +44,19 @@ class Starting:
                     self._start_one(term, key, workers)
                 case Hold(key=key, reason=reason):
                     held[key] = reason
+        if any(reason.code == ReasonCode.NO_CAPACITY for reason in held.values()):
+            self._pools.dismiss_idle(open_jobs)
         changed = self._line.changed(held)
         if changed:
             reconcile.note_reasons(self._w, term, changed)
 
     def _start_one(self, term: int, key: JobKey, workers: int) -> None:
         opened = runs.open_run(self._w, term, key, workers=workers, api_url=self._api_url)
-        asked = next((j.demand for j in self._line.jobs() if j.key == key), None)
+        entry = self._line.get(key)
         self._line.remove(key)
-        if opened is None or asked is None:
+        if opened is None or entry is None:
             return
+        asked = entry.demand
         log.info("run_opened", extra={"job": key.job_id, "run": opened.key.run, "workers": workers})
         if opened.kind is not JobKind.TRAIN:
             return  # its pool is filled in the same round
@@ -71,9 +74,8 @@ class Starting:
         for job in open_jobs:
             size = demand(parse_stored(job.spec))
             # A generate job holds its pool's workers; those not started yet are promised to it.
-            lacking = job.workers if job.kind == JobKind.TRAIN else 0
-            if job.kind == JobKind.GENERATE and job.pool and not self._pools.of(job.pool):
-                lacking = job.workers
+            there = len(self._pools.of(job.pool)) if job.pool else 0
+            lacking = max(0, job.workers - there)
             cpus += lacking * size.cpus
             gpus += lacking * size.gpus
         free_cpus = max(0.0, min(seen.free_cpus, seen.cpus - cpus))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from genplatform.catalog import JobRow
 from genplatform.domain.job import JobKind
@@ -11,12 +12,22 @@ from genplatform.domain.keys import RunKey
 from genplatform.domain.retry import Cause
 from genplatform.domain.states import JobState
 from genplatform.engine.seam import Engine
+from genplatform.errors import Unavailable
 from genplatform.services.context import Wiring, hint
 from genplatform.services.endings import Ending, close_run
 
 log = logging.getLogger(__name__)
 
 CANCEL_GRACE_SECONDS = 10.0
+
+
+@contextmanager
+def if_reached() -> Iterator[None]:
+    """Ask something of the engine whose end does not depend on its answer: the record is closed all the same."""
+    try:
+        yield
+    except Unavailable as error:
+        log.warning("engine_not_reached", extra={"detail": error.message})
 
 
 class Stopping:
@@ -39,24 +50,28 @@ class Stopping:
                 close_run(self._w, key, Ending(Cause.CANCELLED, "It was cancelled."), term=term)
             elif key not in self._asked:
                 self._asked[key] = now
-                self._engine.stop(key.actor, "cancel")
+                with if_reached():
+                    self._engine.stop(key.actor, "cancel")
             elif now - self._asked[key] > CANCEL_GRACE_SECONDS:
-                self._engine.kill(key.actor)
+                with if_reached():
+                    self._engine.kill(key.actor)
                 close_run(self._w, key, Ending(Cause.CANCELLED, "Its worker was ended after its grace."), term=term)
 
     def ask_to_drain(self, open_jobs: Sequence[JobRow]) -> None:
         """Ask every train Run to checkpoint and let go."""
         for job in open_jobs:
             if job.kind == JobKind.TRAIN:
-                self._engine.stop(job.run_key.actor, "shutdown")
+                with if_reached():
+                    self._engine.stop(job.run_key.actor, "shutdown")
                 with hint():
                     self._w.queues.flag_stop(job.key, "shutdown")
 
-    def end_all(self, term: int, open_jobs: Sequence[JobRow]) -> None:
+    def end_all(self, term: int, open_jobs: Sequence[JobRow], workers: Iterable[str]) -> None:
         """Requeue whatever is still open: nothing of it is failed, its budget of tries is not touched."""
+        for actor in [j.run_key.actor for j in open_jobs if j.kind == JobKind.TRAIN] + list(workers):
+            with if_reached():
+                self._engine.kill(actor)
         for job in open_jobs:
-            if job.kind == JobKind.TRAIN:
-                self._engine.kill(job.run_key.actor)
             close_run(self._w, job.run_key, Ending(Cause.SHUTDOWN, "The platform went down."), term=term)
             log.info("run_drained", extra={"job": job.job_id, "run": job.run})
 
