@@ -80,6 +80,7 @@ class Job(Shape):
     kind: str
     state: str
     reason: Reason | None
+    position: int | None = Field(None, description="Its place in the line; only of one queued job asked for alone.")
     queue: str
     priority: int
     labels: dict[str, str]

@@ -11,6 +11,8 @@ from sqlalchemy.engine import Connection
 
 from genplatform.catalog.rows import JobRow
 from genplatform.catalog.tables import jobs, needs, submissions
+from genplatform.domain.job import Reason
+from genplatform.domain.keys import JobKey
 from genplatform.domain.states import TERMINAL_JOB_STATES, JobState, sources
 
 
@@ -121,6 +123,35 @@ class Jobs:
         """Return every tenant's jobs in these states, oldest first."""
         query = sa.select(jobs).where(jobs.c.state.in_([s.value for s in states]), jobs.c.id > after)
         return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id).limit(limit))]
+
+    def queued_keys(self) -> list[JobKey]:
+        """Return the keys of every tenant's queued jobs, oldest first: a look at the line that reads no specs."""
+        query = sa.select(jobs.c.tenant_id, jobs.c.job_id).where(jobs.c.state == JobState.QUEUED.value)
+        return [JobKey(r.tenant_id, r.job_id) for r in self._db.execute(query.order_by(jobs.c.id))]
+
+    def ahead_of(self, job: JobRow) -> int:
+        """Return how many queued jobs of its tenant stand before a queued one."""
+        before = (jobs.c.priority > job.priority) | ((jobs.c.priority == job.priority) & (jobs.c.id < job.id))
+        mine = (jobs.c.tenant_id == job.tenant_id) & (jobs.c.state == JobState.QUEUED.value)
+        return int(self._db.execute(sa.select(sa.func.count()).where(mine, before)).scalar_one())
+
+    def note_reasons(self, reasons: Mapping[JobKey, Reason]) -> None:
+        """Record why jobs that are still queued wait, all at once."""
+        query = (
+            sa.update(jobs)
+            .where(
+                jobs.c.tenant_id == sa.bindparam("of_tenant"),
+                jobs.c.job_id == sa.bindparam("of_job"),
+                jobs.c.state == JobState.QUEUED.value,
+            )
+            .values(reason_code=sa.bindparam("code"), reason_message=sa.bindparam("message"))
+        )
+        rows = [
+            {"of_tenant": key.tenant, "of_job": key.job_id, "code": reason.code, "message": reason.message}
+            for key, reason in sorted(reasons.items())
+        ]
+        if rows:
+            self._db.execute(query, rows)
 
     def due(self, now: float, limit: int) -> list[JobRow]:
         """Return waiting jobs whose time has come."""

@@ -121,9 +121,9 @@ class Dispatcher:
 
     def _reconcile(self, term: int) -> None:
         reconcile.promote(self._w, term)
-        standing = reconcile.standing(self._w)
-        self._line.replace(standing.queued)
-        self._try("restore", lambda: reconcile.restore(self._w, standing.open))
+        unknown = self._line.keep(reconcile.queued_keys(self._w))
+        self._line.add(reconcile.queued(self._w, unknown))
+        self._try("restore", lambda: reconcile.restore(self._w, reconcile.open_jobs(self._w)))
         self._try("actors", lambda: self._look_at_actors(term))
         self._try("leftovers", self._sweep_leftovers)
 

@@ -16,7 +16,7 @@ class Line:
 
     def __init__(self) -> None:
         self._jobs: dict[JobKey, QueuedJob] = {}
-        self._reasons: dict[JobKey, str | None] = {}
+        self._reasons: dict[JobKey, Reason | None] = {}
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -26,15 +26,14 @@ class Line:
         for row in rows:
             if row.key not in self._jobs:
                 self._jobs[row.key] = _entry(row)
-                self._reasons[row.key] = row.reason_code
+                self._reasons[row.key] = row.reason
 
-    def replace(self, rows: Iterable[JobRow]) -> None:
-        """Make the line be exactly these jobs."""
-        rows = list(rows)
-        gone = self._jobs.keys() - {row.key for row in rows}
-        for key in gone:
+    def keep(self, keys: Iterable[JobKey]) -> list[JobKey]:
+        """Let go of everyone but these; returns those of them who are not in the line yet."""
+        wanted = list(keys)
+        for key in self._jobs.keys() - set(wanted):
             self.remove(key)
-        self.add(rows)
+        return [key for key in wanted if key not in self._jobs]
 
     def remove(self, key: JobKey) -> None:
         """Take a job out of the line."""
@@ -50,11 +49,9 @@ class Line:
         return tuple(self._jobs.values())
 
     def changed(self, reasons: dict[JobKey, Reason]) -> dict[JobKey, Reason]:
-        """Return the reasons whose code is not the one noted last, and note them."""
-        new = {key: r for key, r in reasons.items() if self._reasons.get(key) != r.code}
-        for key, reason in new.items():
-            if key in self._jobs:
-                self._reasons[key] = reason.code
+        """Return the reasons that are not the ones noted last, and note them."""
+        new = {key: r for key, r in reasons.items() if self._reasons.get(key) != r}
+        self._reasons.update((key, r) for key, r in new.items() if key in self._jobs)
         return new
 
 
@@ -63,7 +60,5 @@ def _entry(row: JobRow) -> QueuedJob:
         key=row.key,
         order=row.id,
         priority=row.priority,
-        queue=row.queue,
         demand=demand(parse_stored(row.spec)),
-        submitted_at=row.created_at,
     )

@@ -36,7 +36,7 @@ class Starting:
         """Start what fits now; record why the others wait."""
         if not len(self._line):
             return
-        snapshot = Snapshot(self._line.jobs(), self._free(open_jobs), self._w.clock())
+        snapshot = Snapshot(self._line.jobs(), self._free(open_jobs))
         held: dict[JobKey, Reason] = {}
         for decision in decide(snapshot):
             match decision:

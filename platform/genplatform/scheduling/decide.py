@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from genplatform.domain.job import Demand, Reason, ReasonCode
 from genplatform.domain.keys import JobKey
-from genplatform.scheduling.amounts import UNIT, Amount, least, needed, said, size
+from genplatform.scheduling.amounts import Amount, least, needed, said, size
 from genplatform.scheduling.snapshot import QueuedJob, Snapshot
 
 
@@ -45,7 +45,7 @@ def decide(snapshot: Snapshot) -> list[Decision]:
     line = sorted(snapshot.jobs, key=lambda job: (-job.priority, job.order, job.key))
     starting, left = _least_for_each(line, free)
     workers = _share_the_rest(starting, left)
-    reasons = _reasons(line, workers, cluster, free, left)
+    reasons = _reasons(line, workers, cluster, free)
     return [Start(j.key, workers[j.key]) if j.key in workers else Hold(j.key, reasons[j.key]) for j in line]
 
 
@@ -78,27 +78,34 @@ def _share_the_rest(starting: Sequence[QueuedJob], left: Amount) -> dict[JobKey,
 
 
 def _reasons(
-    line: Sequence[QueuedJob], workers: dict[JobKey, int], cluster: Amount, free: Amount, left: Amount
+    line: Sequence[QueuedJob], workers: dict[JobKey, int], cluster: Amount, free: Amount
 ) -> dict[JobKey, Reason]:
+    """Say why each of the others waits, in words that stay true while it does: no counts, no positions."""
     held = [job for job in line if job.key not in workers]
     # A long line has few kinds of demand: what is said of each is worked out once.
     impossible = {demand: _impossible(demand, cluster) for demand in {job.demand for job in held}}
-    lacks = {demand: _lacking(demand, cluster, left) for demand, reason in impossible.items() if reason is None}
-    reasons = {job.key: impossible[job.demand] for job in held}
-    waiting = [job for job in held if job.demand in lacks]
-    last_start = max((n for n, job in enumerate(line) if job.key in workers), default=-1)
-    passed = {job.key for job in line[: last_start + 1]}
-    for position, job in enumerate(waiting, start=1):
-        first = position == 1 and not needed(job.demand).fits(free)
-        lacking = lacks[job.demand]
-        if job.key in passed:
-            lacking += " Smaller jobs that fit go first meanwhile."
-        if first:
-            reasons[job.key] = Reason(ReasonCode.NO_CAPACITY, lacking)
-        else:
-            sentence = f"Position {position} of {len(waiting)} among the jobs that wait. {lacking}"
-            reasons[job.key] = Reason(ReasonCode.BEHIND_OTHERS, sentence)
-    return {key: reason for key, reason in reasons.items() if reason is not None}
+    reasons: dict[JobKey, Reason] = {}
+    first = True
+    for job in held:
+        reason = impossible[job.demand]
+        if reason is None:
+            reason = _waits(job.demand, first and not needed(job.demand).fits(free))
+            first = False
+        reasons[job.key] = reason
+    return reasons
+
+
+def _waits(demand: Demand, for_running_work: bool) -> Reason:
+    asked = _asked(demand)
+    if for_running_work:
+        return Reason(ReasonCode.NO_CAPACITY, f"It needs {asked} and is next: it waits for running work to end.")
+    return Reason(ReasonCode.BEHIND_OTHERS, f"It needs {asked}; other jobs are ahead of it.")
+
+
+def _asked(demand: Demand) -> str:
+    need = needed(demand)
+    gpus = f" and {said(need.gpus, 'GPU')}" if need.gpus else ""
+    return said(need.cpus, "CPU") + gpus
 
 
 def _impossible(demand: Demand, cluster: Amount) -> Reason | None:
@@ -112,17 +119,3 @@ def _impossible(demand: Demand, cluster: Amount) -> Reason | None:
         asked = said(need.cpus, "CPU") + each.format(said(one.cpus, "CPU"))
         return Reason(ReasonCode.NEEDS_CPU, f"It needs {asked}; the cluster has {said(cluster.cpus, 'CPU')}.")
     return None
-
-
-def _lacking(demand: Demand, cluster: Amount, left: Amount) -> str:
-    """Return what such a job needs against what is free of what there is, for whichever is short."""
-    need = needed(demand)
-    short = [
-        f"{said(want, noun)}, and {has / UNIT:g} of {said(total, noun)} {'is' if has == UNIT else 'are'} free"
-        for want, has, total, noun in (
-            (need.gpus, left.gpus, cluster.gpus, "GPU"),
-            (need.cpus, left.cpus, cluster.cpus, "CPU"),
-        )
-        if want > has
-    ]
-    return f"It needs {'; and '.join(short)}."

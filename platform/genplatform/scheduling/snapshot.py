@@ -15,15 +15,12 @@ class QueuedJob:
     key: JobKey
     order: int
     priority: int
-    queue: str
     demand: Demand
-    submitted_at: float
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The line and the cluster; `now` in seconds since the epoch."""
+    """The line and the cluster."""
 
     jobs: tuple[QueuedJob, ...]
     capacity: Capacity
-    now: float

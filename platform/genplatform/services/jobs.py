@@ -12,9 +12,11 @@ from genplatform.services.context import Wiring
 
 
 def show(w: Wiring, tenant: str, ref: str) -> dict[str, Any]:
-    """Return one job."""
+    """Return one job; while it is queued, with its `position` in the line, counted now."""
     with w.catalog.read() as tx:
-        return present.jobs(w, tx, [lookup.job(tx, tenant, ref)])[0]
+        row = lookup.job(tx, tenant, ref)
+        position = tx.jobs.ahead_of(row) + 1 if row.job_state is JobState.QUEUED else None
+        return present.jobs(w, tx, [row])[0] | {"position": position}
 
 
 def ps(

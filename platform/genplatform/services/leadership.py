@@ -26,7 +26,7 @@ def step_down(w: Wiring, holder: str) -> None:
 
 def tell(w: Wiring, term: int, seen: Mapping[str, Any]) -> None:
     """Record what the leader sees of the engine, for `genctl status`."""
-    with w.catalog.write() as tx:
+    with led(w, term) as tx:
         tx.leaders.tell(term, dict(seen))
 
 

@@ -40,6 +40,7 @@ def job(w: Wiring, row: JobRow, runs: Sequence[RunRow], versions: Mapping[int, M
         "kind": row.kind,
         "state": row.state,
         "reason": row.reason.as_json() if row.reason else None,
+        "position": None,
         "queue": row.queue,
         "priority": row.priority,
         "labels": row.labels,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from genplatform.catalog import JobRow
@@ -19,21 +18,10 @@ from genplatform.services.runs import START_SECONDS, pool_order
 BATCH = 1000
 
 
-@dataclass(frozen=True)
-class Standing:
-    """Jobs that have not ended and are not waiting: queued, and with an open Run."""
-
-    queued: list[JobRow]
-    open: list[JobRow]
-
-
-def standing(w: Wiring) -> Standing:
-    """Return what stands, oldest first."""
+def queued_keys(w: Wiring) -> list[JobKey]:
+    """Return every queued job's key, oldest first."""
     with w.catalog.read() as tx:
-        queued: list[JobRow] = []
-        while page := tx.jobs.in_states([JobState.QUEUED], after=queued[-1].id if queued else 0):
-            queued += page
-        return Standing(queued, tx.jobs.in_states(ACTIVE_JOB_STATES))
+        return tx.jobs.queued_keys()
 
 
 def open_jobs(w: Wiring) -> list[JobRow]:
@@ -61,11 +49,10 @@ def pool_orders(w: Wiring, jobs: list[JobRow], api_url: str) -> dict[str, dict[s
 
 def note_reasons(w: Wiring, term: int, reasons: dict[JobKey, Reason]) -> None:
     """Record why queued jobs wait."""
-    with led(w, term) as tx:
-        for key, reason in reasons.items():
-            job = tx.jobs.by_id(key.tenant, key.job_id)
-            if job is not None and job.job_state is JobState.QUEUED:
-                tx.jobs.touch(job.id, run=job.run, reason_code=reason.code, reason_message=reason.message)
+    entries = sorted(reasons.items())
+    for first in range(0, len(entries), BATCH):
+        with led(w, term) as tx:
+            tx.jobs.note_reasons(dict(entries[first : first + BATCH]))
 
 
 def queued(w: Wiring, keys: list[JobKey]) -> list[JobRow]:
@@ -73,8 +60,11 @@ def queued(w: Wiring, keys: list[JobKey]) -> list[JobRow]:
     by_tenant: dict[str, list[str]] = defaultdict(list)
     for key in keys:
         by_tenant[key.tenant].append(key.job_id)
-    with w.catalog.read() as tx:
-        rows = [row for tenant, ids in by_tenant.items() for row in tx.jobs.by_ids(tenant, ids)]
+    rows: list[JobRow] = []
+    for tenant, ids in by_tenant.items():
+        for first in range(0, len(ids), BATCH):
+            with w.catalog.read() as tx:
+                rows += tx.jobs.by_ids(tenant, ids[first : first + BATCH])
     return [row for row in rows if row.job_state is JobState.QUEUED]
 
 

@@ -17,7 +17,7 @@ NOW = 1_000_000.0
 
 def job(number: int, demand: Demand | None = None, priority: int = 500) -> QueuedJob:
     key = JobKey("default", f"j_{number:010d}")
-    return QueuedJob(key, number, priority, "default", demand or Demand(), NOW + number)
+    return QueuedJob(key, number, priority, demand or Demand())
 
 
 def cluster(cpus: float, gpus: float = 0.0, free_cpus: float | None = None, free_gpus: float | None = None) -> Capacity:
@@ -28,7 +28,7 @@ def started(jobs: Sequence[QueuedJob], capacity: Capacity) -> dict[int, int]:
     """Return the workers of each job that starts, by the job's number."""
     return {
         int(d.key.job_id.removeprefix("j_")): d.workers
-        for d in decide(Snapshot(tuple(jobs), capacity, NOW))
+        for d in decide(Snapshot(tuple(jobs), capacity))
         if isinstance(d, Start)
     }
 
@@ -37,20 +37,20 @@ def reasons(jobs: Sequence[QueuedJob], capacity: Capacity) -> dict[int, tuple[st
     """Return the reason of each job that is held, by the job's number."""
     return {
         int(d.key.job_id.removeprefix("j_")): (d.reason.code, d.reason.message)
-        for d in decide(Snapshot(tuple(jobs), capacity, NOW))
+        for d in decide(Snapshot(tuple(jobs), capacity))
         if isinstance(d, Hold)
     }
 
 
 def test_an_empty_line_needs_no_decision() -> None:
-    assert decide(Snapshot((), cluster(4), NOW)) == []
+    assert decide(Snapshot((), cluster(4))) == []
 
 
 def test_higher_priority_goes_first_then_the_earlier_submission() -> None:
     line = [job(1), job(2, priority=900), job(3), job(4, priority=900)]
 
     assert started(line, cluster(3)) == {2: 1, 4: 1, 1: 1}
-    assert [d.key for d in decide(Snapshot(tuple(line), cluster(3), NOW))] == [line[i].key for i in (1, 3, 0, 2)]
+    assert [d.key for d in decide(Snapshot(tuple(line), cluster(3)))] == [line[i].key for i in (1, 3, 0, 2)]
 
 
 def test_submission_counts_and_not_the_id() -> None:
@@ -61,23 +61,16 @@ def test_submission_counts_and_not_the_id() -> None:
 
 def test_those_whom_the_first_ones_leave_nothing_are_behind_others() -> None:
     assert reasons([job(1), job(2), job(3)], cluster(1)) == {
-        2: (
-            ReasonCode.BEHIND_OTHERS,
-            "Position 1 of 2 among the jobs that wait. It needs 1 CPU, and 0 of 1 CPU are free.",
-        ),
-        3: (
-            ReasonCode.BEHIND_OTHERS,
-            "Position 2 of 2 among the jobs that wait. It needs 1 CPU, and 0 of 1 CPU are free.",
-        ),
+        2: (ReasonCode.BEHIND_OTHERS, "It needs 1 CPU; other jobs are ahead of it."),
+        3: (ReasonCode.BEHIND_OTHERS, "It needs 1 CPU; other jobs are ahead of it."),
     }
 
 
 def test_the_first_that_waits_for_running_work_has_no_capacity_and_the_next_is_behind_it() -> None:
     held = reasons([job(1, Demand(cpus=2)), job(2, Demand(cpus=2))], cluster(4, free_cpus=1))
 
-    assert held[1] == (ReasonCode.NO_CAPACITY, "It needs 2 CPUs, and 1 of 4 CPUs is free.")
+    assert held[1] == (ReasonCode.NO_CAPACITY, "It needs 2 CPUs and is next: it waits for running work to end.")
     assert held[2][0] == ReasonCode.BEHIND_OTHERS
-    assert held[2][1].startswith("Position 2 of 2")
 
 
 def test_a_job_the_cluster_cannot_hold_says_what_it_needs_and_blocks_nobody() -> None:
@@ -96,18 +89,18 @@ def test_a_job_the_cluster_cannot_hold_says_what_it_needs_and_blocks_nobody() ->
         "It needs 2 GPUs (2 workers with 1 GPU each); the cluster has 1 GPU.",
     )
     assert held[2] == (ReasonCode.NEEDS_CPU, "It needs 8 CPUs; the cluster has 4 CPUs.")
-    # Those two are not in the line that the last one waits in.
-    assert held[4][1].startswith("Position 1 of 1 ")
+    # Those two are not in the line that the last one waits in; one that starts before it is.
+    assert held[4][0] == ReasonCode.BEHIND_OTHERS
 
 
-def test_a_job_that_does_not_fit_now_is_passed_by_smaller_ones_and_says_so() -> None:
+def test_a_job_that_does_not_fit_now_is_passed_by_smaller_ones() -> None:
     line = [job(1, Demand(cpus=4)), job(2, Demand(cpus=1))]
 
     assert started(line, cluster(4, free_cpus=2)) == {2: 1}
     assert reasons(line, cluster(4, free_cpus=2)) == {
         1: (
             ReasonCode.NO_CAPACITY,
-            "It needs 4 CPUs, and 1 of 4 CPUs is free. Smaller jobs that fit go first meanwhile.",
+            "It needs 4 CPUs and is next: it waits for running work to end.",
         )
     }
 
@@ -147,7 +140,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     capacity = cluster(cpus, gpus, draw(st.integers(0, cpus)), draw(st.integers(0, gpus)))
     drawn = draw(st.lists(st.tuples(demands, st.sampled_from([0, 500, 1000])), max_size=12))
     jobs = [job(n, demand, priority) for n, (demand, priority) in enumerate(drawn)]
-    return Snapshot(tuple(draw(st.permutations(jobs))), capacity, NOW)
+    return Snapshot(tuple(draw(st.permutations(jobs))), capacity)
 
 
 @given(snapshots())
@@ -155,7 +148,7 @@ def test_every_job_is_decided_exactly_once_and_the_order_of_arrival_in_memory_is
     decisions = decide(snapshot)
 
     assert sorted(d.key for d in decisions) == sorted(j.key for j in snapshot.jobs)
-    assert decide(Snapshot(snapshot.jobs[::-1], snapshot.capacity, snapshot.now)) == decisions
+    assert decide(Snapshot(snapshot.jobs[::-1], snapshot.capacity)) == decisions
 
 
 @given(snapshots())
@@ -194,18 +187,14 @@ def test_alone_on_an_idle_cluster_a_job_starts_or_can_never(demand: Demand, cpus
 def test_among_equal_demands_nobody_is_passed(snapshot: Snapshot, demand: Demand) -> None:
     jobs = tuple(job(j.order, demand, j.priority) for j in snapshot.jobs)
 
-    kinds = [isinstance(d, Start) for d in decide(Snapshot(jobs, snapshot.capacity, NOW))]
+    kinds = [isinstance(d, Start) for d in decide(Snapshot(jobs, snapshot.capacity))]
 
     assert kinds == sorted(kinds, reverse=True)
 
 
 @given(snapshots())
-def test_positions_count_the_waiting_line_from_one(snapshot: Snapshot) -> None:
-    line = [d.reason for d in decide(snapshot) if isinstance(d, Hold)]
-    possible = [r for r in line if r.code in {ReasonCode.NO_CAPACITY, ReasonCode.BEHIND_OTHERS}]
+def test_only_the_first_that_waits_is_next(snapshot: Snapshot) -> None:
+    held = [d.reason.code for d in decide(snapshot) if isinstance(d, Hold)]
+    waiting = [code for code in held if code in {ReasonCode.NO_CAPACITY, ReasonCode.BEHIND_OTHERS}]
 
-    for position, reason in enumerate(possible, start=1):
-        if reason.code == ReasonCode.BEHIND_OTHERS:
-            assert reason.message.startswith(f"Position {position} of {len(possible)} ")
-        else:
-            assert position == 1
+    assert all(code == ReasonCode.BEHIND_OTHERS for code in waiting[1:])

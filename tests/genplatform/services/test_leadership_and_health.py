@@ -100,7 +100,8 @@ def test_ray_is_as_the_leader_saw_it(p: SmallPlatform) -> None:
     assert ray is not None
     assert (ray["state"], ray["detail"], ray["hint"]) == ("failed", "no answer", "look")
 
-    leadership.tell(p.w, term - 1, {"ray": {"ok": True}})
+    with pytest.raises(LostLeadership):
+        leadership.tell(p.w, term - 1, {"ray": {"ok": True}})
     ray = part(p, "ray")
     assert ray is not None
     assert ray["state"] == "failed"

@@ -18,10 +18,8 @@ def test_standing_are_the_queued_and_those_with_a_run(p: SmallPlatform) -> None:
     p.open(starting)
     p.trained("done")
 
-    standing = reconcile.standing(p.w)
-
-    assert [j.job_id for j in standing.queued] == [queued]
-    assert [j.job_id for j in standing.open] == [starting]
+    assert [j.job_id for j in reconcile.queued_keys(p.w)] == [queued]
+    assert [j.job_id for j in reconcile.open_jobs(p.w)] == [starting]
     assert waiting not in {j.job_id for j in reconcile.open_jobs(p.w)}
 
 

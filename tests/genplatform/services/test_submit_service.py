@@ -112,7 +112,7 @@ def test_without_redis_a_submit_is_acknowledged_and_found_by_the_reconciler(p: S
 
     job_id = p.one(train())
 
-    assert [row.job_id for row in reconcile.standing(p.w).queued] == [job_id]
+    assert [key.job_id for key in reconcile.queued_keys(p.w)] == [job_id]
 
 
 def test_a_dry_run_shows_the_defaults_and_keeps_nothing(p: SmallPlatform) -> None:
