@@ -8,13 +8,16 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from genplatform.local import ports, probes
+from genplatform.local import home, ports, probes
 from genplatform.local.part import Part
-from genplatform.settings import Settings
+from genplatform.settings import Settings, environment
 
 # Ray's fixed defaults would collide between two homes: the control plane (6379, which is also Redis's), the
 # client server (10001), the agent (52365) and the dashboard process's own metrics (44227).
 PORTS = ("ray", "ray_client", "ray_agent", "ray_dashboard_metrics")
+
+# Where a PostgreSQL driver looks for a password that its URL does not hold.
+_OF_THE_DATABASE = ("PGPASSWORD", "PGPASSFILE")
 
 OBJECT_STORE_BYTES = 200_000_000  # what passes between actors is small; the bytes of jobs go through the store
 
@@ -66,6 +69,23 @@ def make_token(settings: Settings) -> None:
             out.write(secrets.token_hex(32))
 
 
+def _keys() -> dict[str, str | None]:
+    """Return, each to be left out, the names in the surroundings that no node is told the value of.
+
+    Every actor inherits what Ray has; where the database, Redis and the platform are is not for them to know.
+    What opens the store (such as `AWS_*`) stays: bytes go from the nodes straight there.
+    """
+    return {name: None for name in environment() if name.startswith("GENCTL_") or name in _OF_THE_DATABASE}
+
+
+def _scratch(settings: Settings) -> str:
+    """Make the folder for what actors write for a while; it goes with the runtime folder, whoever was killed."""
+    home.prepare_runtime(settings.runtime_dir)
+    folder = settings.runtime_dir / "scratch"
+    folder.mkdir(exist_ok=True)
+    return str(folder)
+
+
 def part(settings: Settings, chosen: Mapping[str, int]) -> Part:
     """Return the part: our head node, or nothing to run when `GENCTL_RAY_ADDRESS` names another Ray."""
     if settings.ray_address:
@@ -90,9 +110,11 @@ def part(settings: Settings, chosen: Mapping[str, int]) -> Part:
     }
     argv = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
     argv += ["--no-monitor", *(f"--{name}={value}" for name, value in options.items())]
-    environment = {
+    told = {
+        **_keys(),
         **_shared(settings),
         "RAY_ADDRESS": None,
+        "TMPDIR": _scratch(settings),
         "DASHBOARD_METRIC_PORT": str(chosen["ray_dashboard_metrics"]),
         # By default it drains for 30 s when asked to stop. Jobs are drained by the dispatcher, before.
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
@@ -102,7 +124,7 @@ def part(settings: Settings, chosen: Mapping[str, int]) -> Part:
     return Part(
         "ray",
         argv,
-        environment,
+        told,
         ready=lambda: probes.port_answers(ports.LOOPBACK, chosen["ray"]) and probes.socket_answers(raylet),
         port=chosen["ray"],
         detail=f"{ports.LOOPBACK}:{chosen['ray']}",
