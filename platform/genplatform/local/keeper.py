@@ -7,20 +7,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from genplatform.local import processes
+from genplatform.local.logfile import keep_short, tail
 from genplatform.local.part import Part
 from genplatform.settings import environment
 
 LEASH = Path(__file__).with_name("leash.py")
 SETTLED_SECONDS = 10.0  # a part that lived this long has not "died again"
 SLOWEST_RETRY = 15.0
-LOG_BYTES = 10_000_000
-TAIL_LINES = 8
 
 
 class Keeper:
@@ -46,6 +44,7 @@ class Keeper:
 
     def tick(self, now: float, up: Collection[str]) -> None:
         """Do what is due: notice a death, ask for readiness, or start. `up` names the parts that are up."""
+        keep_short(self.log)
         if not self.part.argv or (self.part.once and self.state == "up"):
             return
         if self._process is not None:
@@ -65,7 +64,6 @@ class Keeper:
             self.session = self._process.pid
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        keep_short(self.log)
         argv = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *self.part.argv]
         with open(self.log, "ab") as out:
             return subprocess.Popen(
@@ -162,22 +160,3 @@ def _how(code: int) -> str:
         with contextlib.suppress(ValueError):
             return f"was killed by {signal.Signals(-code).name}"
     return f"ended with code {code}"
-
-
-def tail(file: Path, lines: int = TAIL_LINES) -> list[str]:
-    """Return the last lines of a log that say something, stripped, each cut to 300 characters."""
-    try:
-        with open(file, "rb") as log:
-            log.seek(max(0, file.stat().st_size - 16_384))
-            text = log.read().decode(errors="replace")
-    except OSError:
-        return []
-    said = (line.strip() for line in text.splitlines())
-    return list(deque((line[:300] for line in said if line), maxlen=lines))
-
-
-def keep_short(log: Path) -> None:
-    """Move a long log aside, to `NAME.1`, before more is written to it."""
-    with contextlib.suppress(OSError):
-        if log.stat().st_size > LOG_BYTES:
-            os.replace(log, log.with_name(f"{log.name}.1"))

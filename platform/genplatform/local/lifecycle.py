@@ -13,7 +13,7 @@ from typing import Any
 
 from genplatform.errors import LocalPlatformError
 from genplatform.local import home, ports, probes, processes, redis_server
-from genplatform.local.keeper import keep_short, tail
+from genplatform.local.logfile import keep_short, tail
 from genplatform.local.supervisor import marks, remove_traces
 from genplatform.settings import Settings, environment
 

@@ -20,6 +20,7 @@ from typing import Any
 from genplatform.domain.times import rfc3339
 from genplatform.local import home, processes
 from genplatform.local.keeper import Keeper
+from genplatform.local.logfile import keep_short
 from genplatform.local.part import Part
 from genplatform.settings import Settings
 
@@ -67,6 +68,7 @@ class Supervisor:
         for keeper in self._keepers.values():
             up = {name for name, other in self._keepers.items() if other.state == "up"}
             keeper.tick(self._clock(), up)
+        keep_short(self._settings.logs / "supervisor.log")
         states = {keeper.state for keeper in self._keepers.values()}
         self._been_up = self._been_up or states == {"up"}
         return states != {"up"}
