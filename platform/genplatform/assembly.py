@@ -73,8 +73,8 @@ def run_api(settings: Settings, host: str, port: int) -> None:
     serve(wire(settings, url=f"http://{host}:{port}"), host, port)
 
 
-def run_dispatcher(settings: Settings, api_url: str, *, keep_work: bool = False) -> None:
-    """Run the dispatcher until SIGTERM; then drain, or with `keep_work` leave all work for the next one."""
+def run_dispatcher(settings: Settings, api_url: str) -> None:
+    """Run the dispatcher until SIGTERM; then drain."""
     from genplatform.dispatch import process
     from genplatform.dispatch.dispatcher import Dispatcher
     from genplatform.dispatch.keeper import Keeper
@@ -89,4 +89,4 @@ def run_dispatcher(settings: Settings, api_url: str, *, keep_work: bool = False)
     dispatcher = Dispatcher(w, engine, holder, api_url)
     controller = ServingController(w, RayServing(settings.ray_address))
     keeper = Keeper(dispatcher.renew, time.monotonic)
-    process.run(dispatcher, controller, keeper, w.queues.wait_for_wake, keep_work=keep_work)
+    process.run(dispatcher, controller, keeper, w.queues.wait_for_wake)

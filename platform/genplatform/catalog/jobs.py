@@ -129,6 +129,12 @@ class Jobs:
         query = sa.select(jobs.c.tenant_id, jobs.c.job_id).where(jobs.c.state == JobState.QUEUED.value)
         return [JobKey(r.tenant_id, r.job_id) for r in self._db.execute(query.order_by(jobs.c.id))]
 
+    def ended_since(self, kind: str, moment: float) -> list[JobRow]:
+        """Return every tenant's jobs of a kind that ended after `moment`, oldest first."""
+        ended = jobs.c.state.in_([s.value for s in TERMINAL_JOB_STATES]) & (jobs.c.finished_at > moment)
+        query = sa.select(jobs).where(ended, jobs.c.kind == kind)
+        return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id))]
+
     def ahead_of(self, job: JobRow) -> int:
         """Return how many queued jobs of its tenant stand before a queued one."""
         before = (jobs.c.priority > job.priority) | ((jobs.c.priority == job.priority) & (jobs.c.id < job.id))

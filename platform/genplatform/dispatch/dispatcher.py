@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable
 
 from genplatform.catalog import JobRow
+from genplatform.dispatch.leftovers import Leftovers
 from genplatform.dispatch.line import Line
 from genplatform.dispatch.losses import Losses
 from genplatform.dispatch.pools import Pools
@@ -30,7 +31,6 @@ from genplatform.services.context import Wiring
 log = logging.getLogger(__name__)
 
 INTAKE = 1000
-SWEEP_LEFTOVERS_AFTER = 30.0
 
 
 class Dispatcher:
@@ -47,8 +47,7 @@ class Dispatcher:
         self._starting = Starting(w, engine, self._pools, self._line, api_url)
         self._swept = 0.0
         self._reconciled = 0.0
-        self._generating: dict[int, JobRow] = {}
-        self._ended: dict[int, tuple[float, JobRow]] = {}
+        self._leftovers = Leftovers(w)
         self.term: int | None = None
 
     def tick(self, *, start: bool = True) -> bool:
@@ -94,6 +93,7 @@ class Dispatcher:
         log.info("leadership_taken", extra={"term": term, "holder": self._holder})
         self.term = term
         self._reconciled = self._swept = 0.0
+        self._leftovers.take_over()
 
     def _round(self, term: int, start: bool) -> None:
         now = self._w.clock()
@@ -103,7 +103,7 @@ class Dispatcher:
             self._try("reconcile", lambda: self._reconcile(term))
         self._try("intake", self._intake)
         jobs = reconcile.open_jobs(self._w)
-        self._note_ended(jobs)
+        self._leftovers.note(jobs)
         self._try("deaths", lambda: self._losses.deaths(term, jobs))
         if now - self._swept >= SWEEP_SECONDS:
             self._swept = now
@@ -125,7 +125,7 @@ class Dispatcher:
         self._line.add(reconcile.queued(self._w, unknown))
         self._try("restore", lambda: reconcile.restore(self._w, reconcile.open_jobs(self._w)))
         self._try("actors", lambda: self._look_at_actors(term))
-        self._try("leftovers", self._sweep_leftovers)
+        self._try("leftovers", self._leftovers.sweep)
 
     def _look_at_actors(self, term: int) -> None:
         try:
@@ -149,21 +149,6 @@ class Dispatcher:
         for job in jobs:
             if job.kind == JobKind.GENERATE and job.done >= job.total:
                 finish.finish(self._w, term, job)
-
-    def _note_ended(self, jobs: list[JobRow]) -> None:
-        """Remember generate jobs whose Run is over: late workers may leave files in their outputs."""
-        open_now = {job.id: job for job in jobs if job.kind == JobKind.GENERATE}
-        for pk in self._generating.keys() - open_now.keys():
-            self._ended[pk] = (self._w.clock(), self._generating[pk])
-        self._generating = open_now
-
-    def _sweep_leftovers(self) -> None:
-        """Remove what lost claims left in the outputs of jobs that ended a while ago."""
-        ripe = [job for at, job in self._ended.values() if self._w.clock() - at > SWEEP_LEFTOVERS_AFTER]
-        for job in ripe:
-            if job.id not in self._generating:
-                finish.sweep(self._w, job)
-            del self._ended[job.id]
 
     def _try(self, step: str, act: Callable[[], object]) -> None:
         """Do one step; what cannot be reached now is tried again next time."""

@@ -25,10 +25,8 @@ def run(
     controller: ServingController,
     keeper: Keeper,
     wait_for_wake: Callable[[float], bool],
-    *,
-    keep_work: bool,
 ) -> None:
-    """Run until SIGTERM or SIGINT. Then drain, or with `keep_work` leave everything for the next dispatcher."""
+    """Run until SIGTERM or SIGINT, then drain."""
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
@@ -44,11 +42,10 @@ def run(
             log.warning("tick_failed", extra={"detail": error.message})
             over.wait(TROUBLE_SECONDS)
     keeper.stop()
-    if not keep_work:
-        try:
-            dispatcher.drain(DRAIN_SECONDS, threading.Event().wait)
-        except GenctlError as error:
-            log.warning("drain_failed", extra={"detail": error.message})
+    try:
+        dispatcher.drain(DRAIN_SECONDS, threading.Event().wait)
+    except GenctlError as error:
+        log.warning("drain_failed", extra={"detail": error.message})
     serving.join(timeout=TROUBLE_SECONDS)
 
 

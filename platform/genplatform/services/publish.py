@@ -39,7 +39,8 @@ def publish_model(w: Wiring, key: RunKey, body: wire.PublishModel) -> dict[str, 
         if job.job_state not in (JobState.STARTING, JobState.RUNNING):
             raise _fenced(key)
         version_id, ref = _add_version(w, tx, job, made)
-        succeed_job(w, tx, effects, job, model_version_id=version_id, done=job.total)
+        if not succeed_job(w, tx, effects, job, model_version_id=version_id, done=job.total):
+            raise _fenced(key)
         tx.events.add(key.tenant, job.id, w.clock(), "published", {"model": ref, "digest": made.digest})
     effects.run()
     return {"model": ref}

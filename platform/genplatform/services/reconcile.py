@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +30,12 @@ def open_jobs(w: Wiring) -> list[JobRow]:
         return tx.jobs.in_states(ACTIVE_JOB_STATES)
 
 
+def ended_since(w: Wiring, moment: float) -> list[JobRow]:
+    """Return the generate jobs that ended after `moment`."""
+    with w.catalog.read() as tx:
+        return tx.jobs.ended_since(JobKind.GENERATE, moment)
+
+
 def claims_of(w: Wiring, jobs: list[JobRow]) -> dict[ClaimKey, str]:
     """Return the open claims of generate jobs, each with its worker's name."""
     found: dict[ClaimKey, str] = {}
@@ -45,6 +51,16 @@ def pool_orders(w: Wiring, jobs: list[JobRow], api_url: str) -> dict[str, dict[s
     with w.catalog.read() as tx:
         versions = {j.pool: (j, tx.models.get(j.model_version_id)) for j in jobs if j.pool and j.model_version_id}
     return {pool: pool_order(w, job.tenant_id, model, api_url) for pool, (job, model) in versions.items() if pool}
+
+
+def open_shards(w: Wiring, jobs: list[JobRow]) -> Counter[str]:
+    """Return, a pool, how many shards of its jobs are to be made or being made."""
+    found: Counter[str] = Counter()
+    with w.catalog.read() as tx:
+        for job in jobs:
+            counts = tx.shards.count(job.id)
+            found[job.pool or ""] += counts.get(ShardState.PENDING, 0) + counts.get(ShardState.CLAIMED, 0)
+    return found
 
 
 def note_reasons(w: Wiring, term: int, reasons: dict[JobKey, Reason]) -> None:
