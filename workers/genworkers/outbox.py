@@ -1,11 +1,13 @@
 """What a run tells the platform, sent by a thread of its own in batches.
 
 Training never waits for the API: it leaves word here and goes on. Word that cannot be
-delivered is kept, within bounds, until it can.
+delivered is kept, within bounds, until it can; word that is refused is dropped, and no other.
 """
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
 import threading
 from collections import deque
@@ -23,7 +25,31 @@ log = logging.getLogger(__name__)
 EVERY_SECONDS = 0.5
 KEPT_LINES = 10_000
 LINES_A_POST = 500
+BYTES_A_POST = 1024 * 1024
+BYTES_AROUND = 1024  # ids, progress, names
 LONGEST_LINE = 4_000
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    """One metric point, log line or event, and how many bytes it has at most when it travels."""
+
+    body: dict[str, Any]
+    size: int
+
+    @classmethod
+    def of(cls, body: dict[str, Any]) -> _Entry:
+        return cls(body, len(json.dumps(body)) + 1)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    progress: dict[str, Any] | None
+    entries: dict[str, list[_Entry]]
+
+    def as_json(self) -> dict[str, Any]:
+        told = {name: [entry.body for entry in entries] for name, entries in self.entries.items()}
+        return {"progress": self.progress, **told}
 
 
 @dataclass(frozen=True)
@@ -49,9 +75,7 @@ class Outbox:
         self._ids = {"job_id": job_id, "run": run}
         self._changed = threading.Condition()
         self._progress: dict[str, Any] | None = None
-        self._metrics: deque[dict[str, Any]] = deque(maxlen=KEPT_LINES)
-        self._logs: deque[dict[str, Any]] = deque(maxlen=KEPT_LINES)
-        self._events: deque[dict[str, Any]] = deque(maxlen=KEPT_LINES)
+        self._entries = {name: deque[_Entry](maxlen=KEPT_LINES) for name in ("metrics", "logs", "events")}
         self._artifacts: deque[_Artifact] = deque()
         self._sequence = 0
         self._sending = False
@@ -70,19 +94,19 @@ class Outbox:
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Add one point of each metric."""
-        with self._changed:
-            self._metrics.append({"step": step, "time": self._clock(), "values": dict(values)})
+        self._add("metrics", {"step": step, "time": self._clock(), "values": dict(values)})
 
     def log(self, text: str) -> None:
         """Add a log line."""
+        # The name of a file may hold bytes that are no text, and an error's message such a name.
+        sent = text[:LONGEST_LINE].encode("utf-8", "replace").decode()
         with self._changed:
             self._sequence += 1
-            self._logs.append({"seq": self._sequence, "time": self._clock(), "text": text[:LONGEST_LINE]})
+            self._add("logs", {"seq": self._sequence, "time": self._clock(), "text": sent})
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         """Add an event."""
-        with self._changed:
-            self._events.append({"type": kind, "time": self._clock(), "data": dict(data)})
+        self._add("events", {"type": kind, "time": self._clock(), "data": dict(data)})
 
     def artifact(self, kind: str, stored: Stored, step: int, then: Callable[[], None] = lambda: None) -> None:
         """Record a stored artifact; `then` is called, by the sending thread, once the platform has recorded it."""
@@ -107,8 +131,13 @@ class Outbox:
         if self._thread.ident is not None:
             self._thread.join()
 
+    def _add(self, name: str, body: dict[str, Any]) -> None:
+        entry = _Entry.of(body)
+        with self._changed:
+            self._entries[name].append(entry)
+
     def _is_empty(self) -> bool:
-        return not (self._sending or self._progress or self._metrics or self._logs or self._events or self._artifacts)
+        return not (self._sending or self._progress or self._artifacts or any(self._entries.values()))
 
     def _deliver(self) -> None:
         while True:
@@ -127,13 +156,8 @@ class Outbox:
             except Unavailable as error:
                 log.warning("word_not_delivered: %s", error.message)
                 self._hurry = False  # whoever flushes waits on; the next try comes at the usual pace
-            except GenctlError as error:
-                # A refusal would be refused again: keeping it would hold up everything behind it.
-                log.error("word_refused: %s", error.message)
-                self._forget()
             except Exception:
                 log.exception("outbox_failed")
-                self._forget()
             finally:
                 with self._changed:
                     self._sending = False
@@ -142,30 +166,57 @@ class Outbox:
     def _send(self) -> None:
         while self._artifacts:
             first = self._artifacts[0]
-            self._client.artifact(first.body)
+            taken = self._was_taken(self._client.artifact, first.body)
             self._artifacts.popleft()
-            first.then()
+            if taken:
+                first.then()
+        batch = self._next_batch()
+        if batch is not None:
+            self._was_taken(self._client.progress, {**self._ids, **batch.as_json()})
+            self._drop(batch)
+
+    def _was_taken(self, tell: Callable[[dict[str, Any]], None], body: dict[str, Any]) -> bool:
+        """Tell it; False when it was refused, and would be again. Raises when it is to be kept, or all is lost."""
+        try:
+            tell(body)
+        except (Fenced, Unavailable):
+            raise
+        except GenctlError as error:
+            log.error("word_refused: %s", error.message)
+            return False
+        except Exception:
+            log.exception("word_not_sendable")
+            return False
+        return True
+
+    def _next_batch(self) -> _Batch | None:
+        """Return the oldest of each sort, as much as one post may carry; a single entry past that goes alone."""
+        left = BYTES_A_POST - BYTES_AROUND
+        batch: dict[str, list[_Entry]] = {name: [] for name in self._entries}
         with self._changed:
-            progress = self._progress
-            batch = {
-                "metrics": list(self._metrics)[:LINES_A_POST],
-                "logs": list(self._logs)[:LINES_A_POST],
-                "events": list(self._events)[:LINES_A_POST],
-            }
-        if progress is None and not any(batch.values()):
-            return
-        self._client.progress({**self._ids, "progress": progress, **batch})
+            for name, kept in self._entries.items():
+                for entry in itertools.islice(kept, LINES_A_POST):
+                    if entry.size > left and any(batch.values()):
+                        break
+                    batch[name].append(entry)
+                    left -= entry.size
+            if self._progress is None and not any(batch.values()):
+                return None
+            return _Batch(self._progress, batch)
+
+    def _drop(self, batch: _Batch) -> None:
         with self._changed:
-            if self._progress is progress:
+            if self._progress is batch.progress:
                 self._progress = None
             # Compared by identity: while it was sent, the bounds may have pushed the oldest out.
-            for name, kept in (("metrics", self._metrics), ("logs", self._logs), ("events", self._events)):
-                sent = {id(entry) for entry in batch[name]}
+            for name, entries in batch.entries.items():
+                sent, kept = {id(entry) for entry in entries}, self._entries[name]
                 while kept and id(kept[0]) in sent:
                     kept.popleft()
 
     def _forget(self) -> None:
         with self._changed:
             self._progress = None
-            for kept in (self._metrics, self._logs, self._events, self._artifacts):
+            self._artifacts.clear()
+            for kept in self._entries.values():
                 kept.clear()

@@ -2,7 +2,10 @@
 
 A platform that restarts must not fail a run: what cannot be delivered is tried again for two
 minutes. What is refused (409 fenced) is final at once, because a newer Run or claim stands.
-Every call is idempotent on the platform's side, so that trying again is always right.
+
+Every call but claim is idempotent on the platform's side. A claim whose answer was lost on the
+way leaves shards claimed that nobody works on; the dispatcher offers them again when their
+lease has ended. So trying again is always right, and costs at most that wait.
 """
 
 from __future__ import annotations
