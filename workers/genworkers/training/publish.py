@@ -50,9 +50,6 @@ def publish_model(
             "metrics": state.latest,
             "card": card,
         },
-        "artifacts": [
-            {"kind": "model", "key": s.key, "sha256": s.sha256, "size": s.size, "step": state.step} for s in stored
-        ],
     }
 
 
