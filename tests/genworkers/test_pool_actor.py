@@ -262,6 +262,23 @@ def test_an_error_in_a_shard_is_told_with_its_claim_and_ends_the_worker(
     assert "shard-000001.r1.c2" not in {key.split("/")[3] for key in store.list("outputs")}
 
 
+def test_an_unexpected_error_is_told_with_its_place(
+    platform: Platform, pool_order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def divide(recipe: Noise, modules: Any, seeds: Any, cond: Any) -> Any:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(Noise, "sample", divide)
+    offer(platform, [shard(0, 0, 64)])
+
+    work(pool_order(platform.url))
+
+    (failed,) = platform.bodies("/failed")
+    assert failed["message"] == "ZeroDivisionError: division by zero"
+    assert "in divide, test_pool_actor.py, line " in failed["hint"]
+    assert "the run's log" not in failed["hint"]
+
+
 def test_a_format_the_recipe_does_not_write_fails_that_shard_alone(platform: Platform, pool_order: Order) -> None:
     offer(platform, [shard(0, 0, 64, format="glb"), shard(1, 64, 64)])
 

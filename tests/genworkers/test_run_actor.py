@@ -38,6 +38,7 @@ def resume(platform: Platform) -> list[dict[str, Any]]:
 
 def published(platform: Platform) -> dict[str, Any]:
     (body,) = platform.bodies("/publish")
+    assert set(body) == {"kind", "job_id", "run", "model"}
     return body["model"]
 
 
@@ -235,6 +236,22 @@ def test_what_a_recipe_raises_is_told_with_its_cause_and_traceback(
     assert type(error).__name__ in failed["message"]
     assert "in step" in failed["traceback"]
     assert "Failed: " in platform.logs
+    assert "in step\n" in platform.logs + "\n"
+
+
+def test_a_traceback_in_the_log_is_bounded(
+    platform: Platform, run_order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(recipe: object, batch: object, ctx: object) -> None:
+        raise ValueError("\n".join(f"line {number}" for number in range(500)))
+
+    monkeypatch.setattr(Gan, "step", step)
+    run(run_order(platform.url))
+
+    (failed,) = platform.bodies("/failed")
+    assert "line 400\n" in platform.logs
+    assert "line 399\n" not in platform.logs
+    assert failed["hint"].endswith("; the traceback is in the run's log (genctl logs).")
 
 
 def test_a_platform_that_is_away_for_a_while_fails_nothing(platform: Platform, run_order: Order) -> None:

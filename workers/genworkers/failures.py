@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from genplatform.domain.retry import Cause
@@ -11,6 +12,7 @@ from genplatform.errors import GenctlError, Unavailable
 
 LONGEST_TRACEBACK = 20_000
 LONGEST_MESSAGE = 2_000
+LAST_LINES = 100
 
 # How torch says that memory ran out where it does not raise OutOfMemoryError.
 _MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
@@ -18,21 +20,27 @@ _MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
 
 @dataclass(frozen=True)
 class Failure:
-    """A cause, one sentence, what to do, and the traceback."""
+    """A cause, one sentence, what to do, and the traceback; `expected` ones say all that there is to say."""
 
     cause: Cause
     message: str
     hint: str
     traceback: str
+    expected: bool = False
+
+    @property
+    def last_lines(self) -> list[str]:
+        """The end of the traceback of what nobody expected, for whoever wrote the code."""
+        return [] if self.expected else self.traceback.splitlines()[-LAST_LINES:]
 
     def as_json(self) -> dict[str, Any]:
         """Return it as it travels to /failed."""
         return {"cause": self.cause.value, "message": self.message, "hint": self.hint, "traceback": self.traceback}
 
 
-def explain(error: BaseException) -> Failure:
-    """Say what went wrong, by the exception that ended the work."""
-    text = "".join(traceback.format_exception(error))[-LONGEST_TRACEBACK:]
+def explain(error: BaseException, where: str) -> Failure:
+    """Say what went wrong, by the exception that ended the work; `where` the reader finds its traceback."""
+    text = _text("".join(traceback.format_exception(error))[-LONGEST_TRACEBACK:])
     if _is_memory(error):
         return Failure(
             Cause.OUT_OF_MEMORY,
@@ -42,13 +50,23 @@ def explain(error: BaseException) -> Failure:
         )
     if isinstance(error, Unavailable | ConnectionError):
         # The surroundings failed, not the job: it goes on elsewhere, from its last checkpoint.
-        return Failure(Cause.NODE_LOST, _sentence(error), getattr(error, "hint", ""), text)
+        return Failure(Cause.NODE_LOST, _sentence(error), getattr(error, "hint", ""), text, expected=True)
     if isinstance(error, GenctlError):
-        return Failure(Cause.USER_ERROR, error.message, error.hint, text)
+        return Failure(Cause.USER_ERROR, _text(error.message), _text(error.hint), text, expected=True)
     problems = getattr(error, "errors", None)
     if type(error).__name__ == "ValidationError" and callable(problems):
         return Failure(Cause.USER_ERROR, _refused(problems()), "See what `genctl recipes show` says of its params.", "")
-    return Failure(Cause.USER_ERROR, _sentence(error), "The traceback in the run's log says where.", text)
+    return Failure(Cause.USER_ERROR, _sentence(error), f"Raised {_place(error)}; the traceback is in {where}.", text)
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"in {frames[-1].name}, {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "nowhere"
+
+
+def _text(said: str) -> str:
+    """Return it fit to travel: the name of a file in it may hold bytes that are no text."""
+    return said.encode("utf-8", "replace").decode()
 
 
 def _is_memory(error: BaseException) -> bool:
@@ -58,7 +76,7 @@ def _is_memory(error: BaseException) -> bool:
 
 
 def _sentence(error: BaseException) -> str:
-    text = str(error)[:LONGEST_MESSAGE]
+    text = _text(str(error)[:LONGEST_MESSAGE])
     if isinstance(error, GenctlError):
         return text
     return f"{type(error).__name__}: {text}" if text else f"{type(error).__name__}."

@@ -8,8 +8,6 @@ and did not publish is under a name that no other claim uses.
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import tempfile
 import threading
 import time
@@ -22,10 +20,9 @@ from typing import TYPE_CHECKING, Any
 from genplatform.domain import layout
 from genplatform.errors import BadRequest, Fenced, GenctlError
 from genplatform.store import Store
+from genworkers.actor import Actor
 from genworkers.failures import Failure, explain
-from genworkers.heartbeat import Heartbeat
-from genworkers.platform_client import PlatformClient
-from genworkers.stop import CANCEL, LOST, StopFlag
+from genworkers.stop import CANCEL, LOST
 
 if TYPE_CHECKING:
     from genworkers.models import LoadedModel
@@ -34,63 +31,26 @@ log = logging.getLogger(__name__)
 
 LONGEST_POLL_SECONDS = 20.0
 PAUSE_SECONDS = 0.05
+WHERE_THE_TRACEBACK_IS = "the worker's own log, on its node"
 PUBLISH_SECONDS = 1.0  # finished shards are shown at least this often while others are under way
 
 
-class PoolActor:
-    """Works for one pool. `start` returns at once; `join` returns the end: idle, stopped, failed, or unreachable."""
+class PoolActor(Actor):
+    """Works for one pool. `join` returns the end: idle, stopped, failed, lost or unreachable.
+
+    Asked to stop, it drops the shard under way for `cancel` and `lost` and else finishes it; no more are claimed.
+    """
 
     def __init__(self, order: Mapping[str, Any]) -> None:
-        self._order = order
-        self._node = socket.gethostname()
-        self._stop = StopFlag()
         self._claims = _Claims()
-        self._client = PlatformClient(order["api_url"], order["token"])
-        self._heartbeat = Heartbeat(
-            self._client, self._alive, self._claims.told_to_stop, float(order["heartbeat_seconds"])
-        )
-        self._outcome = ""
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pool", daemon=True)
-        self._starting = threading.Lock()
-
-    def start(self) -> None:
-        """Begin, in a thread of its own; once begun, this changes nothing."""
-        with self._starting:
-            if self._thread.ident is None:
-                self._thread.start()
+        super().__init__(order)
 
     def ping(self) -> dict[str, Any]:
-        """Give a sign of life."""
-        return {"pid": os.getpid(), "node": self._node, "claims": len(self._claims.alive()), "outcome": self._outcome}
+        """Give a sign of life, and how many claims are held."""
+        return {**super().ping(), "claims": len(self._claims.alive())}
 
-    def stop(self, reason: str) -> None:
-        """Ask to stop: the shard under way is dropped for `cancel` and `lost`, else finished; no more are claimed."""
-        self._stop.ask(reason)
-
-    def join(self) -> str:
-        """Wait for the end and return it."""
-        self._over.wait()
-        return self._outcome
-
-    def _run(self) -> None:
-        try:
-            self._heartbeat.start()
-            self._outcome = self._work()
-        except GenctlError as error:
-            # What is claimed comes back to the platform when its lease ends.
-            log.error("pool_worker_ended_untold: %s", error.message)
-            self._outcome = "unreachable"
-        except BaseException:
-            log.exception("pool_worker_broke")
-            self._outcome = "failed"
-        finally:
-            self._heartbeat.close()
-            self._client.close()
-            log.info("pool_worker_ended actor=%s outcome=%s", self._order["actor"], self._outcome)
-            self._over.set()
-
-    def _work(self) -> str:
+    def _execute(self) -> str:
+        self._heartbeat.start()
         store = Store(self._order["store_url"])
         with tempfile.TemporaryDirectory(prefix="genctl-pool-") as scratch:
             model, failure = self._load(store, Path(scratch))
@@ -132,7 +92,7 @@ class PoolActor:
             model = patiently(lambda: models.load(store, self._order["model"], scratch))
         except Exception as error:
             log.exception("model_not_loaded")
-            return None, explain(error)
+            return None, explain(error, WHERE_THE_TRACEBACK_IS)
         log.info("model_loaded model=%s digest=%s", model.name, model.digest)
         return model, None
 
@@ -149,7 +109,7 @@ class PoolActor:
             try:
                 done = self._make_one(order, model, store, scratch)
             except Exception as error:
-                failure = explain(error)
+                failure = explain(error, WHERE_THE_TRACEBACK_IS)
                 log.exception("shard_failed job=%s shard=%s", order["job_id"], order["shard"])
                 self._publish(finished)
                 self._fail(order, failure)
@@ -219,6 +179,9 @@ class PoolActor:
 
     def _alive(self) -> dict[str, Any]:
         return {"worker": self._order["actor"], "node": self._node, "runs": [], "claims": self._claims.alive()}
+
+    def _told_to_stop(self, entry: Mapping[str, Any]) -> None:
+        self._claims.told_to_stop(entry)
 
 
 def _claim(order: Mapping[str, Any]) -> dict[str, Any]:

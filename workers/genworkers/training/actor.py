@@ -7,82 +7,38 @@ was asked to; cancelled; lost, when a newer Run stands, and then it says nothing
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genplatform.errors import Fenced, GenctlError, Unavailable
+from genplatform.errors import Fenced, Unavailable
 from genplatform.store import Store
+from genworkers.actor import Actor
 from genworkers.failures import explain
-from genworkers.heartbeat import Heartbeat
 from genworkers.outbox import Outbox
-from genworkers.platform_client import PlatformClient
-from genworkers.stop import CANCEL, LOST, StopFlag
+from genworkers.stop import CANCEL, LOST
 
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 120.0
 
 
-class RunActor:
-    """Executes one Run. `start` returns at once; `join` returns its end: published, failed, released, cancelled, lost
-    or unreachable.
-    """
+class RunActor(Actor):
+    """Executes one Run. `join` returns its end: published, failed, released, cancelled, lost or unreachable."""
 
     def __init__(self, order: Mapping[str, Any]) -> None:
-        self._order = order
+        super().__init__(order)
         self._ids = {"job_id": order["job_id"], "run": int(order["run"])}
-        self._node = _node()
-        self._stop = StopFlag()
-        self._client = PlatformClient(order["api_url"], order["token"])
         self._outbox = Outbox(self._client, order["job_id"], int(order["run"]), clock=time.time, on_fenced=self._fenced)
-        self._heartbeat = Heartbeat(self._client, self._alive, self._told_to_stop, float(order["heartbeat_seconds"]))
-        self._outcome = ""
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="run", daemon=True)
-        self._starting = threading.Lock()
-
-    def start(self) -> None:
-        """Begin, in a thread of its own; once begun, this changes nothing."""
-        with self._starting:
-            if self._thread.ident is None:
-                self._thread.start()
-
-    def ping(self) -> dict[str, Any]:
-        """Give a sign of life."""
-        return {"pid": os.getpid(), "node": self._node, "outcome": self._outcome}
 
     def stop(self, reason: str) -> None:
         """Ask to stop: `cancel`, `pause`, `shutdown` or `lost`; returns at once."""
-        self._ask(reason)
-
-    def join(self) -> str:
-        """Wait for the end and return it."""
-        self._over.wait()
-        return self._outcome
-
-    def _run(self) -> None:
-        try:
-            self._outcome = self._execute()
-        except Fenced:
-            self._outcome = "lost"
-        except GenctlError as error:
-            # The platform could not be told. It will notice the silence; the checkpoints are safe.
-            log.error("run_ended_untold: %s", error.message)
-            self._outcome = "lost" if self._stop.reason == LOST else "unreachable"
-        except BaseException:
-            log.exception("run_broke")
-            self._outcome = "failed"
-        finally:
-            self._outbox.close()
-            self._heartbeat.close()
-            self._client.close()
-            log.info("run_ended job=%s run=%s outcome=%s", self._ids["job_id"], self._ids["run"], self._outcome)
-            self._over.set()
+        self._stop.ask(reason)
+        if self._stop.reason == LOST:
+            # Nothing that this run could still deliver would be taken.
+            self._client.give_up()
 
     def _execute(self) -> str:
         self._client.started({**self._ids, "node": self._node, "worker": self._order["actor"]})
@@ -93,14 +49,19 @@ class RunActor:
         except Fenced:
             raise
         except BaseException as error:
-            if self._stop.reason == LOST:
-                return "lost"
-            failure = explain(error)
-            log.exception("run_failed")
-            self._outbox.log(f"Failed: {failure.message}")
-            self._outbox.flush(FLUSH_SECONDS)
-            self._client.failed({**self._ids, "shard": None, "claim": None, **failure.as_json()})
-            return "failed"
+            return "lost" if self._stop.reason == LOST else self._fail(error)
+        finally:
+            self._outbox.close()
+
+    def _fail(self, error: BaseException) -> str:
+        failure = explain(error, "the run's log (genctl logs)")
+        log.exception("run_failed")
+        for line in failure.last_lines:
+            self._outbox.log(line)
+        self._outbox.log(f"Failed: {failure.message}")
+        self._outbox.flush(FLUSH_SECONDS)
+        self._client.failed({**self._ids, "shard": None, "claim": None, **failure.as_json()})
+        return "failed"
 
     def _train(self) -> str:
         # Heavy imports come here, so that the actor answers and beats while they run.
@@ -146,19 +107,7 @@ class RunActor:
 
     def _told_to_stop(self, entry: Mapping[str, Any]) -> None:
         if entry.get("job_id") == self._ids["job_id"] and entry.get("run") == self._ids["run"]:
-            self._ask(str(entry.get("reason")))
+            self.stop(str(entry.get("reason")))
 
     def _fenced(self) -> None:
-        self._ask(LOST)
-
-    def _ask(self, reason: str) -> None:
-        self._stop.ask(reason)
-        if self._stop.reason == LOST:
-            # Nothing that this run could still deliver would be taken.
-            self._client.give_up()
-
-
-def _node() -> str:
-    import socket
-
-    return socket.gethostname()
+        self.stop(LOST)

@@ -1,0 +1,85 @@
+"""What every actor is to the engine: started, asked how it is, told to stop, waited for.
+
+The work is done in a thread of its own, beside a heartbeat that it cannot block.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from genplatform.errors import Fenced, GenctlError
+from genworkers.heartbeat import Heartbeat
+from genworkers.platform_client import PlatformClient
+from genworkers.stop import LOST, StopFlag
+
+log = logging.getLogger(__name__)
+
+
+class Actor:
+    """One order's worker. `start` returns at once; `join` returns the end: what `_execute` returned, or failed,
+    lost or unreachable.
+
+    A subclass says what the work is (`_execute`, in the thread), what of it is alive (`_alive`, for the
+    heartbeat) and what a heartbeat's answer means (`_told_to_stop`).
+    """
+
+    def __init__(self, order: Mapping[str, Any]) -> None:
+        self._order = order
+        self._node = socket.gethostname()
+        self._stop = StopFlag()
+        self._client = PlatformClient(order["api_url"], order["token"])
+        self._heartbeat = Heartbeat(self._client, self._alive, self._told_to_stop, float(order["heartbeat_seconds"]))
+        self._outcome = ""
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="work", daemon=True)
+        self._starting = threading.Lock()
+
+    def start(self) -> None:
+        """Begin, in a thread of its own; once begun, this changes nothing."""
+        with self._starting:
+            if self._thread.ident is None:
+                self._thread.start()
+
+    def ping(self) -> dict[str, Any]:
+        """Give a sign of life."""
+        return {"pid": os.getpid(), "node": self._node, "outcome": self._outcome}
+
+    def stop(self, reason: str) -> None:
+        """Ask to stop: `cancel`, `pause`, `shutdown` or `lost`; returns at once."""
+        self._stop.ask(reason)
+
+    def join(self) -> str:
+        """Wait for the end and return it."""
+        self._over.wait()
+        return self._outcome
+
+    def _execute(self) -> str:
+        raise NotImplementedError
+
+    def _alive(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _told_to_stop(self, entry: Mapping[str, Any]) -> None:
+        raise NotImplementedError
+
+    def _run(self) -> None:
+        try:
+            self._outcome = self._execute()
+        except GenctlError as error:
+            # The platform could not be told. It will notice the silence; what is claimed or saved is safe.
+            log.error("work_ended_untold actor=%s: %s", self._order["actor"], error.message)
+            lost = isinstance(error, Fenced) or self._stop.reason == LOST
+            self._outcome = "lost" if lost else "unreachable"
+        except BaseException:
+            log.exception("work_broke actor=%s", self._order["actor"])
+            self._outcome = "failed"
+        finally:
+            self._heartbeat.close()
+            self._client.close()
+            log.info("work_ended actor=%s outcome=%s", self._order["actor"], self._outcome)
+            self._over.set()
