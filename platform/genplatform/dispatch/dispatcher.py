@@ -83,7 +83,7 @@ class Dispatcher:
             if not self.tick(start=False):
                 return
         open_jobs = reconcile.open_jobs(self._w)
-        self._try("finish", lambda: self._finish(self.term or 0, open_jobs))
+        self._finish(self.term, open_jobs)
         self._stopping.end_all(self.term, reconcile.open_jobs(self._w), self._pools.all())
         self._stopping.clear(jobs)
         leadership.step_down(self._w, self._holder)
@@ -109,10 +109,10 @@ class Dispatcher:
             self._swept = now
             self._try("sweep", lambda: self._losses.sweep(term, jobs))
         self._try("stop", lambda: self._stopping.cancelled(term, jobs))
-        self._try("finish", lambda: self._finish(term, jobs))
+        self._finish(term, jobs)
         if start:
             self._try("start", lambda: self._starting.start(term, jobs))
-            self._try("fill", lambda: self._pools.fill(reconcile.open_jobs(self._w)))
+            self._try("fill", lambda: self._starting.fill(term))
 
     def _intake(self) -> None:
         keys = self._w.queues.take_intake(INTAKE)
@@ -120,7 +120,7 @@ class Dispatcher:
             self._line.add(reconcile.queued(self._w, keys))
 
     def _reconcile(self, term: int) -> None:
-        reconcile.promote(self._w, term)
+        self._try("promote", lambda: reconcile.promote(self._w, term))
         unknown = self._line.keep(reconcile.queued_keys(self._w))
         self._line.add(reconcile.queued(self._w, unknown))
         self._try("restore", lambda: reconcile.restore(self._w, reconcile.open_jobs(self._w)))
@@ -146,9 +146,9 @@ class Dispatcher:
         self._pools.tend(set(busy.values()))
 
     def _finish(self, term: int, jobs: list[JobRow]) -> None:
-        for job in jobs:
-            if job.kind == JobKind.GENERATE and job.done >= job.total:
-                finish.finish(self._w, term, job)
+        complete = [job for job in jobs if job.kind == JobKind.GENERATE and job.done >= job.total]
+        for job in complete:
+            self._try("finish", lambda job=job: finish.finish(self._w, term, job))  # type: ignore[misc]
 
     def _try(self, step: str, act: Callable[[], object]) -> None:
         """Do one step; what cannot be reached now is tried again next time."""

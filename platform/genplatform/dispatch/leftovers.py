@@ -44,9 +44,9 @@ class Leftovers:
         now = self._w.clock()
         ripe = [job for at, job in self._ended.values() if now - at > OUTPUTS_AFTER]
         for job in ripe:
-            if job.id not in self._open:
-                finish.sweep(self._w, job)
-            del self._ended[job.id]
+            # One that goes on in another Run is noted again; one that waits for it is looked at later.
+            if job.id in self._open or finish.sweep(self._w, job) is not None:
+                del self._ended[job.id]
         if now - self._looked > STAGED_EVERY:
             self._looked = now
             self._w.store.sweep(now - STAGED_AFTER)

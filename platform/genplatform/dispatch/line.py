@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from genplatform.catalog import JobRow
+from genplatform.dispatch.sizes import demand_of
 from genplatform.domain.job import Reason
 from genplatform.domain.keys import JobKey
 from genplatform.scheduling import QueuedJob
-from genplatform.spec import demand, parse_stored
 
 
 class Line:
@@ -60,5 +60,5 @@ def _entry(row: JobRow) -> QueuedJob:
         key=row.key,
         order=row.id,
         priority=row.priority,
-        demand=demand(parse_stored(row.spec)),
+        demand=demand_of(row),
     )

@@ -40,25 +40,37 @@ class Losses:
         self._pools = pools
         self._missed: set[RunKey] = set()
         self._dead: dict[str, str] = {}
+        self._unfit: dict[str, str] = {}
         self._regrants: Counter[ClaimKey] = Counter()
 
     def deaths(self, term: int, open_jobs: Sequence[JobRow]) -> None:
         """Close what actors that just ended still held open."""
         for death in self._engine.deaths():
             self._dead[str(death)] = death.message
-        for name in self._dead:
-            self._pools.forget(name)
+            pool = self._pools.ended(str(death))
+            if pool is not None:
+                self._unfit[pool] = death.message
         # A death is told once: it is kept until the record has it, whatever cannot be reached meanwhile.
         for name, said in list(self._dead.items()):
             key = RunKey.parse(name.removeprefix(RUN_PREFIX)) if name.startswith(RUN_PREFIX) else None
             if key is not None:
                 message = f"The worker of run {key.run} is gone. {said}".strip()
-                self._close(term, key, Ending(Cause.NODE_LOST, message))
+                self._close(term, key, Ending(_cause(open_jobs, key), message))
                 del self._dead[name]
         if self._dead:
             claims = reconcile.claims_of(self._w, _generating(open_jobs))
             self._release(term, [c for c, worker in claims.items() if worker in self._dead], "Its worker died.")
             self._dead.clear()
+        if self._unfit:
+            self._close_unstarted(term)
+
+    def _close_unstarted(self, term: int) -> None:
+        """Close the Runs that still wait for the first word of a pool whose workers end as soon as they start."""
+        for job in reconcile.open_jobs(self._w):
+            if job.pool in self._unfit and job.job_state is JobState.STARTING:
+                message = f"A worker of its pool is gone before it took work. {self._unfit[job.pool]}".strip()
+                self._close(term, job.run_key, Ending(Cause.START_FAILED, message))
+        self._unfit.clear()
 
     def sweep(self, term: int, open_jobs: Sequence[JobRow]) -> None:
         """Look after every lease that has expired."""
@@ -96,8 +108,7 @@ class Losses:
                 log.info("stray_actor_ended", extra={"actor": name})
         missing = {key for key in needed if key.actor not in existing}
         for key in missing & self._missed:
-            cause = Cause.START_FAILED if _starting(open_jobs, key) else Cause.NODE_LOST
-            self._close(term, key, Ending(cause, f"Run {key.run} has no worker."))
+            self._close(term, key, Ending(_cause(open_jobs, key), f"Run {key.run} has no worker."))
         self._missed = missing - self._missed
 
     def _unheld(self, kept: Iterable[LeaseKey], claims: Iterable[ClaimKey]) -> list[ClaimKey]:
@@ -132,6 +143,11 @@ class Losses:
 
 def _generating(jobs: Iterable[JobRow]) -> list[JobRow]:
     return [j for j in jobs if j.kind == JobKind.GENERATE]
+
+
+def _cause(jobs: Iterable[JobRow], key: RunKey) -> Cause:
+    """Return why a Run whose worker is gone ended: a worker that never spoke never started."""
+    return Cause.START_FAILED if _starting(jobs, key) else Cause.NODE_LOST
 
 
 def _starting(jobs: Iterable[JobRow], key: RunKey) -> bool:

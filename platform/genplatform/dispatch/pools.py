@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from genplatform.catalog import JobRow
+from genplatform.dispatch.sizes import size_of
 from genplatform.domain.job import Demand, JobKind
 from genplatform.domain.keys import pool_actor
+from genplatform.domain.retry import FIRST_DELAY
 from genplatform.domain.states import JobState
 from genplatform.engine.seam import POOL_ACTOR, Engine, Liveness
+from genplatform.errors import GenctlError, LostLeadership, Unavailable
 from genplatform.services import reconcile
 from genplatform.services.context import Wiring
-from genplatform.spec import demand, parse_stored
+from genplatform.services.runs import POOL_IDLE_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +24,11 @@ PREFIX = "pool/"
 PING_SECONDS = 2.0
 # So long a worker may take to load its model before it takes its first work.
 LOAD_SECONDS = 120.0
+# A worker that ends before it could have idled so long did not leave for want of work.
+YOUNG_SECONDS = POOL_IDLE_SECONDS
+LONGEST_PAUSE = 8.0
+# Young ends so far apart are no row of them.
+ROW_SECONDS = 60.0
 
 
 class Pools:
@@ -30,7 +38,8 @@ class Pools:
         self._w = w
         self._engine = engine
         self._api_url = api_url
-        self._workers: dict[str, Demand] = {}
+        self._workers: dict[str, Demand | None] = {}  # None: another dispatcher knew its size
+        self._young: dict[str, tuple[int, float]] = {}
         self._missed: set[str] = set()
         self._silent: set[str] = set()
         self._idle: dict[str, float] = {}
@@ -40,7 +49,7 @@ class Pools:
         """Hold these actors for existing; one that two listings in a row lack is gone (a new one may lack in one)."""
         listed = {name for name in actors if name.startswith(PREFIX)}
         for name in listed - self._workers.keys():
-            self._workers[name] = Demand()
+            self._workers[name] = None
         missing = self._workers.keys() - listed
         for name in missing & self._missed:
             self.forget(name)
@@ -72,35 +81,85 @@ class Pools:
             self.forget(name)
 
     def forget(self, actor: str) -> None:
-        """Note that a worker is over."""
+        """Note that a worker is over because it was ended."""
         self._workers.pop(actor, None)
 
-    def reserved(self) -> tuple[float, float]:
-        """Return the CPUs and GPUs that the workers hold."""
-        return sum(d.cpus for d in self._workers.values()), sum(d.gpus for d in self._workers.values())
+    def ended(self, actor: str) -> str | None:
+        """Note that a worker is over by itself; returns its pool when it ended young, as those that cannot start do."""
+        if actor not in self._workers:
+            return None
+        del self._workers[actor]
+        if self._w.clock() - _started(actor) >= YOUNG_SECONDS:
+            return None
+        self._note_young_end(_pool(actor))
+        return _pool(actor)
 
-    def fill(self, open_jobs: Sequence[JobRow]) -> None:
-        """Start the workers that open generate jobs still lack; those too many go when they find no work."""
-        jobs = [j for j in open_jobs if _wants_workers(j)]
-        if not jobs:
-            return
-        wanted: dict[str, int] = defaultdict(int)
-        sizes: dict[str, Demand] = {}
-        for job in jobs:
-            pool = job.pool or ""
-            wanted[pool] += job.workers
-            sizes[pool] = demand(parse_stored(job.spec))
-        lacking = {pool: n - len(self.of(pool)) for pool, n in wanted.items() if n > len(self.of(pool))}
+    def _note_young_end(self, pool: str) -> None:
+        now = self._w.clock()
+        ends, at = self._young.get(pool, (0, now))
+        self._young[pool] = (ends + 1 if now - at < ROW_SECONDS else 1, now)
+
+    def reserved(self) -> tuple[float, float]:
+        """Return the CPUs and GPUs that the workers this process started hold; the engine sees those of others."""
+        known = [size for size in self._workers.values() if size is not None]
+        return sum(size.cpus for size in known), sum(size.gpus for size in known)
+
+    def lacking(self, open_jobs: Iterable[JobRow]) -> dict[str, list[Demand]]:
+        """Return the sizes of the workers that each pool lacks of those its open jobs were given."""
+        wanted: dict[str, Counter[Demand]] = defaultdict(Counter)
+        for job in open_jobs:
+            if _wants_workers(job) and job.pool is not None:
+                wanted[job.pool][size_of(job)] += job.workers
+        lacking: dict[str, list[Demand]] = {}
+        for pool, sizes in wanted.items():
+            there = [self._workers[name] for name in self.of(pool)]
+            short = list((sizes - Counter(size for size in there if size is not None)).elements())
+            # One of unknown size is taken for any of those that are short.
+            lacking[pool] = short[there.count(None) :]
+        return {pool: sizes for pool, sizes in lacking.items() if sizes}
+
+    def fill(self, open_jobs: Sequence[JobRow]) -> dict[str, GenctlError]:
+        """Start the workers that open generate jobs lack and can use; returns, a pool, why it cannot have any.
+
+        Workers that are too many go when they find no work.
+        """
+        lacking = {pool: sizes for pool, sizes in self.lacking(open_jobs).items() if not self._pausing(pool)}
         if not lacking:
-            return
-        orders = reconcile.pool_orders(self._w, [j for j in jobs if j.pool in lacking], self._api_url)
-        for pool, order in orders.items():
-            for _ in range(lacking[pool]):
-                name = pool_actor(order["tenant"], pool, self._next())
-                size = sizes[pool]
-                self._engine.start(name, POOL_ACTOR, order | {"actor": name}, cpus=size.cpus, gpus=size.gpus)
-                self._workers[name] = size
-                log.info("pool_worker_started", extra={"actor": name, "pool": pool})
+            return {}
+        jobs = [job for job in open_jobs if job.pool in lacking]
+        shards = reconcile.open_shards(self._w, jobs)
+        refused: dict[str, GenctlError] = {}
+        for pool, order in reconcile.pool_orders(self._w, jobs, self._api_url).items():
+            useful = max(0, shards[pool] - len(self.of(pool)))
+            for size in lacking[pool][:useful]:
+                try:
+                    self._start(pool, order, size)
+                except (Unavailable, LostLeadership):
+                    raise
+                except GenctlError as error:
+                    refused[pool] = error
+                    break
+        return refused
+
+    def _start(self, pool: str, order: Mapping[str, object], size: Demand) -> None:
+        name = pool_actor(str(order["tenant"]), pool, self._next())
+        # Known before it is asked for: when the answer is lost, the listing tells whether it is there.
+        self._workers[name] = size
+        try:
+            self._engine.start(name, POOL_ACTOR, {**order, "actor": name}, cpus=size.cpus, gpus=size.gpus)
+        except Unavailable:
+            raise
+        except GenctlError:
+            self.forget(name)
+            self._note_young_end(pool)
+            raise
+        log.info("pool_worker_started", extra={"actor": name, "pool": pool})
+
+    def _pausing(self, pool: str) -> bool:
+        """Tell whether a pool whose workers end young, one after the other, is to wait before its next one."""
+        ends, at = self._young.get(pool, (0, 0.0))
+        pause = 0.0 if ends < 2 else min(LONGEST_PAUSE, FIRST_DELAY * 2.0 ** min(ends - 2, 10))
+        return self._w.clock() - at < pause
 
     def of(self, pool: str) -> list[str]:
         """Return a pool's workers."""
@@ -118,6 +177,12 @@ class Pools:
 
 def _pool(worker: str) -> str:
     return worker.split("/")[2]
+
+
+def _started(worker: str) -> float:
+    """Return when a worker was started: its number says so."""
+    number = worker.rsplit("/", 1)[-1]
+    return int(number) / 1000 if number.isdecimal() and len(number) < 16 else 0.0
 
 
 def _wants_workers(job: JobRow) -> bool:

@@ -15,6 +15,9 @@ from genplatform.services.endpoints import Wish
 log = logging.getLogger(__name__)
 
 CONFIRM_SECONDS = 5.0
+# What cannot be built is tried again so much later: what it lacks may have come.
+REFUSED_SECONDS = 30.0
+UNKNOWN = 0
 Seen = tuple[str, int, str | None, tuple[str, str] | None]
 
 
@@ -25,6 +28,7 @@ class ServingController:
         self._w = w
         self._serving = serving
         self._applied: dict[str, int] = {}
+        self._refused: dict[str, tuple[int, float]] = {}
         self._told: dict[int, tuple[int, Seen, float]] = {}
         self._serves = False
 
@@ -47,9 +51,13 @@ class ServingController:
 
     def _try_to_bring_up(self, term: int, wish: Wish, found: Served | None) -> None:
         """Bring one endpoint up; what is wrong with it must not keep the others waiting."""
+        generation, until = self._refused.get(wish.app, (0, 0.0))
+        if generation == wish.row.generation and self._w.clock() < until:
+            return
         try:
             self._bring_up(term, wish, found)
         except BadRequest as error:
+            self._refused[wish.app] = (wish.row.generation, self._w.clock() + REFUSED_SECONDS)
             ready = found.ready if found else 0
             self._observe(term, wish.row, (EndpointState.FAILED.value, ready, wish.row.url, ("refused", error.message)))
         except Unavailable as error:
@@ -57,7 +65,9 @@ class ServingController:
 
     def _bring_up(self, term: int, wish: Wish, found: Served | None) -> None:
         row = wish.row
-        if found is None or self._applied.get(wish.app) != row.generation:
+        # Another generation than ours is what a leader before us applied after all.
+        stale = found is not None and found.generation not in (UNKNOWN, row.generation)
+        if found is None or stale or self._applied.get(wish.app) != row.generation:
             order = ServeOrder(wish.app, wish.order, row.min_replicas, row.max_replicas, row.generation)
             self._serving.apply(order)
             self._applied[wish.app] = row.generation
@@ -89,13 +99,12 @@ class ServingController:
 
 def _judge(row: EndpointRow, found: Served) -> tuple[EndpointState, tuple[str, str] | None]:
     """Return the state that what is served deserves, and why when it is not `ready`."""
-    if found.generation != row.generation:
-        message = "An older version of it answers until the new one is up."
-        return (EndpointState.DEGRADED if found.ready else EndpointState.PENDING), ("rolling_over", message)
     if found.state == "failed":
         return EndpointState.FAILED, ("start_failed", found.message or "Its replicas cannot be started.")
     if found.state == "running" and found.ready >= row.min_replicas:
         return EndpointState.READY, None
+    if found.ready > 0 and found.ready >= row.min_replicas:
+        return EndpointState.DEGRADED, ("rolling_over", "An earlier wish is answered until this one is up.")
     if found.ready > 0:
         message = f"{found.ready} of at least {row.min_replicas} replicas answer. {found.message}".strip()
         return EndpointState.DEGRADED, ("replicas_missing", message)

@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from genplatform.catalog import JobRow
 from genplatform.dispatch.line import Line
 from genplatform.dispatch.pools import Pools
+from genplatform.dispatch.sizes import size_of
 from genplatform.domain.job import Capacity, JobKind, Reason, ReasonCode
 from genplatform.domain.keys import JobKey
 from genplatform.domain.retry import Cause
+from genplatform.domain.states import JobState
 from genplatform.engine.seam import RUN_ACTOR, Engine
-from genplatform.errors import GenctlError, Unavailable
+from genplatform.errors import BadSpec, GenctlError, Unavailable
 from genplatform.scheduling import Hold, Snapshot, Start, decide
 from genplatform.services import reconcile, runs
 from genplatform.services.context import Wiring
 from genplatform.services.endings import Ending, close_run
-from genplatform.spec import demand, parse_stored
 
 log = logging.getLogger(__name__)
 
@@ -45,15 +46,29 @@ class Starting:
                 case Hold(key=key, reason=reason):
                     held[key] = reason
         if any(reason.code == ReasonCode.NO_CAPACITY for reason in held.values()):
-            self._pools.dismiss_idle(open_jobs)
+            self._pools.dismiss_idle(reconcile.open_jobs(self._w))  # read again: some of them started just now
         changed = self._line.changed(held)
         if changed:
             reconcile.note_reasons(self._w, term, changed)
 
+    def fill(self, term: int) -> None:
+        """Start the pools' workers that open jobs lack; a Run that waits for one that cannot be had is over."""
+        open_jobs = reconcile.open_jobs(self._w)
+        for pool, error in self._pools.fill(open_jobs).items():
+            for job in open_jobs:
+                if job.pool == pool and job.job_state is JobState.STARTING:
+                    ending = Ending(Cause.START_FAILED, error.message, error.hint)
+                    close_run(self._w, job.run_key, ending, term=term)
+
     def _start_one(self, term: int, key: JobKey, workers: int) -> None:
-        opened = runs.open_run(self._w, term, key, workers=workers, api_url=self._api_url)
         entry = self._line.get(key)
         self._line.remove(key)
+        try:
+            opened = runs.open_run(self._w, term, key, workers=workers, api_url=self._api_url)
+        except BadSpec as error:
+            message = f"What was submitted cannot be read by this version: {error.message}"
+            runs.refuse(self._w, term, key, Ending(Cause.USER_ERROR, message, "Submit it again."))
+            return
         if opened is None or entry is None:
             return
         asked = entry.demand
@@ -71,13 +86,10 @@ class Starting:
         """Return the capacity, less what was promised and Ray does not show yet."""
         seen = self._engine.capacity()
         cpus, gpus = self._pools.reserved()
-        for job in open_jobs:
-            size = demand(parse_stored(job.spec))
-            # A generate job holds its pool's workers; those not started yet are promised to it.
-            there = len(self._pools.of(job.pool)) if job.pool else 0
-            lacking = max(0, job.workers - there)
-            cpus += lacking * size.cpus
-            gpus += lacking * size.gpus
+        promised = [(job.workers, size_of(job)) for job in open_jobs if job.kind == JobKind.TRAIN]
+        promised += [(1, size) for sizes in self._pools.lacking(open_jobs).values() for size in sizes]
+        cpus += sum(workers * size.cpus for workers, size in promised)
+        gpus += sum(workers * size.gpus for workers, size in promised)
         free_cpus = max(0.0, min(seen.free_cpus, seen.cpus - cpus))
         free_gpus = max(0.0, min(seen.free_gpus, seen.gpus - gpus))
         return Capacity(seen.cpus, seen.gpus, free_cpus, free_gpus)

@@ -68,12 +68,13 @@ class Stopping:
 
     def end_all(self, term: int, open_jobs: Sequence[JobRow], workers: Iterable[str]) -> None:
         """Requeue whatever is still open: nothing of it is failed, its budget of tries is not touched."""
-        for actor in [j.run_key.actor for j in open_jobs if j.kind == JobKind.TRAIN] + list(workers):
-            with if_reached():
-                self._engine.kill(actor)
         for job in open_jobs:
             close_run(self._w, job.run_key, Ending(Cause.SHUTDOWN, "The platform went down."), term=term)
             log.info("run_drained", extra={"job": job.job_id, "run": job.run})
+        # Last, because it may take long where nothing answers: what still works is fenced by now.
+        for actor in [j.run_key.actor for j in open_jobs if j.kind == JobKind.TRAIN] + list(workers):
+            with if_reached():
+                self._engine.kill(actor)
 
     def clear(self, jobs: Sequence[JobRow]) -> None:
         """Take the shutdown flags back, so that the next start is not told to stop."""

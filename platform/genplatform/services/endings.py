@@ -17,9 +17,9 @@ from typing import Any
 from genplatform.catalog import JobRow, Transaction
 from genplatform.domain.job import JobKind, ReasonCode
 from genplatform.domain.keys import ClaimKey, RunKey
-from genplatform.domain.retry import Cause, Decision
+from genplatform.domain.retry import Cause, Decision, RetryPolicy
 from genplatform.domain.states import ACTIVE_JOB_STATES, JobState, RunState, ShardState
-from genplatform.errors import LostLeadership
+from genplatform.errors import BadSpec, LostLeadership
 from genplatform.services.context import Effects, Wiring
 from genplatform.spec import parse_stored, retry_policy
 
@@ -86,7 +86,14 @@ def decide(w: Wiring, tx: Transaction, job: JobRow, ending: Ending) -> Decision:
         return Decision(False, 0.0, ending.code or ending.cause.value, ending.message)
     ended = tx.runs.ended_by_cause(job.id)
     ended[ending.cause] = ended.get(ending.cause, 0) + 1
-    return retry_policy(parse_stored(job.spec)).decide(ending.cause, ended, w.jitter())
+    return _policy(job).decide(ending.cause, ended, w.jitter())
+
+
+def _policy(job: JobRow) -> RetryPolicy:
+    try:
+        return retry_policy(parse_stored(job.spec))
+    except BadSpec:
+        return RetryPolicy()  # an older version wrote it: its Runs must end all the same
 
 
 def _try_again(

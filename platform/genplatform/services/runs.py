@@ -18,7 +18,7 @@ from genplatform.services.context import Effects, Wiring
 from genplatform.services.endings import Ending, fail_job
 from genplatform.services.leadership import led
 from genplatform.services.nodes import end_claim
-from genplatform.spec import model_ref, parse_stored, published_name
+from genplatform.spec import JobSpec, model_ref, parse_stored, published_name
 
 # A starting actor loads Python, torch and the data before its first word.
 START_SECONDS = 60.0
@@ -40,7 +40,8 @@ class OpenedRun:
 def open_run(w: Wiring, term: int, key: JobKey, *, workers: int, api_url: str) -> OpenedRun | None:
     """Open the next Run of a queued Job; None when it is not queued any more.
 
-    A generate Job's model is pinned and its shards are planned with its first Run.
+    A generate Job's model is pinned and its shards are planned with its first Run. Raises
+    BadSpec for a Job that an older version submitted and this one cannot read.
     """
     effects = Effects()
     with led(w, term) as tx:
@@ -55,11 +56,12 @@ def _open(
     job = tx.jobs.by_id(key.tenant, key.job_id, lock=True)
     if job is None or job.job_state is not JobState.QUEUED:
         return None
+    spec = parse_stored(job.spec)
     run = RunKey(*key, job.run + 1)
     values: dict[str, Any] = {"workers": workers, "reason_code": None, "reason_message": None, "run_at": None}
     model: ModelRow | None = None
     if job.kind == JobKind.GENERATE:
-        model = _pinned(tx, job)
+        model = _pinned(tx, job, spec)
         if model is None:
             _fail_without_model(w, tx, effects, job)
             return None
@@ -80,6 +82,16 @@ def _open(
     offers = [ShardKey(*run, s.number) for s in tx.shards.in_state(job.id, ShardState.PENDING)]
     effects.add(lambda: w.queues.hand_off(pool, offers))
     return OpenedRun(run, JobKind(job.kind), pool, workers, pool_order(w, key.tenant, model, api_url))
+
+
+def refuse(w: Wiring, term: int, key: JobKey, ending: Ending) -> None:
+    """Fail a queued Job of which no Run can be opened."""
+    effects = Effects()
+    with led(w, term) as tx:
+        job = tx.jobs.by_id(key.tenant, key.job_id, lock=True)
+        if job is not None and job.job_state is JobState.QUEUED:
+            fail_job(w, tx, effects, job, ending)
+    effects.run()
 
 
 def release_claims(w: Wiring, term: int, claims: list[ClaimKey], message: str) -> int:
@@ -166,11 +178,11 @@ def model_order(model: ModelRow) -> dict[str, Any]:
     }
 
 
-def _pinned(tx: Transaction, job: JobRow) -> ModelRow | None:
+def _pinned(tx: Transaction, job: JobRow, spec: JobSpec) -> ModelRow | None:
     """Return the version a generate Job uses: pinned before, else what a needed job published, else the catalog's."""
     if job.model_version_id is not None:
         return tx.models.get(job.model_version_id)
-    ref = model_ref(parse_stored(job.spec))
+    ref = model_ref(spec)
     if ref is None:
         return None
     for need in tx.jobs.needs_of(job.id):

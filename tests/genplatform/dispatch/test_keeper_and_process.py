@@ -1,0 +1,89 @@
+"""The dispatcher's process: its lease is kept while it lives, and it goes down as it was asked to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+from dispatched import Dispatched
+from small_platform import HandClock, train
+
+from genplatform.dispatch import process
+from genplatform.dispatch.keeper import STUCK_SECONDS, Keeper
+from genplatform.dispatch.serving import ServingController
+from genplatform.engine.inline import InlineServing
+from genplatform.errors import Unavailable
+
+
+def test_the_lease_is_renewed_while_the_loop_comes_round_and_not_when_it_is_stuck() -> None:
+    clock = HandClock()
+    renewed: list[float] = []
+    keeper = Keeper(lambda: renewed.append(clock.now), clock)
+
+    assert keeper.keep()
+    clock.go(STUCK_SECONDS + 1)
+    assert not keeper.keep()
+    keeper.came_round()
+    assert keeper.keep()
+    assert len(renewed) == 2
+
+
+def test_a_keeper_stops_when_told() -> None:
+    keeper = Keeper(lambda: None, HandClock())
+    keeper.start()
+
+    keeper.stop()
+
+    assert "keeper" not in {t.name for t in threading.enumerate()}
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Put the handlers back that a process sets for itself."""
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def run(d: Dispatched, rounds: int, *, trouble: int = 0) -> int:
+    """Run the process until it has gone round so often, the first times with Redis away; returns how often it did."""
+    waited = 0
+
+    def wait(_: float) -> bool:
+        nonlocal waited
+        waited += 1
+        if waited == rounds:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if waited <= trouble:
+            raise Unavailable("Redis is away.")
+        return True
+
+    controller = ServingController(d.w, InlineServing())
+    keeper = Keeper(d.dispatcher.renew, d.clock)
+    process.run(d.dispatcher, controller, keeper, wait)
+    return waited
+
+
+@pytest.mark.usefixtures("signals")
+def test_it_goes_round_until_it_is_told_and_then_requeues_its_work(
+    d: Dispatched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "DRAIN_SECONDS", 0.0)
+    t = d.one(train())
+
+    assert run(d, 3) == 3
+
+    assert (d.state(t), d.reason(t)) == ("queued", "shutdown")
+    assert d.engine.names() == []
+    assert d.another("d2").tick()
+
+
+@pytest.mark.usefixtures("signals")
+def test_it_outlives_what_it_cannot_reach(d: Dispatched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "TROUBLE_SECONDS", 0.0)
+
+    assert run(d, 4, trouble=3) == 4

@@ -1,0 +1,122 @@
+"""An engine moved by hand: actors are entries in a table, and what befalls them is what a test says, at once.
+
+The twin in `genplatform.engine.inline` runs worker objects in threads; here nothing runs, so
+that a test of the loops decides on every step. Engines made `of` another share its actors, as
+two dispatchers share a cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from genplatform.domain.job import Capacity
+from genplatform.engine.seam import Death, Engine, Liveness
+from genplatform.errors import GenctlError, Unavailable
+
+
+@dataclass
+class HandActor:
+    """One actor: what it was made of, and what it was asked."""
+
+    actor: str
+    order: dict[str, Any]
+    cpus: float
+    gpus: float
+    silent: bool = False
+    asked: list[str] = field(default_factory=list)
+
+
+class HandEngine(Engine):
+    """The seam over a table of actors."""
+
+    def __init__(self, cpus: float = 4.0, gpus: float = 0.0, of: HandEngine | None = None) -> None:
+        self.cpus: float = of.cpus if of else cpus
+        self.gpus: float = of.gpus if of else gpus
+        self.table: dict[str, HandActor] = of.table if of else {}
+        self._endings: dict[str, str] = of._endings if of else {}
+        self._watched: set[str] = set()
+        self.reachable = True
+        self.refusal: GenctlError | None = None  # `start` raises it
+        self.stillborn = ""  # actors die of it while they are made
+        self.lost_starts = 0  # so many starts are carried out, and their answers lost
+        self.started: list[str] = []
+        self.killed: list[str] = []
+
+    # What tests do.
+
+    def names(self, prefix: str = "") -> list[str]:
+        return sorted(name for name in self.table if name.startswith(prefix))
+
+    def die(self, name: str, message: str = "Its process was killed.") -> None:
+        """End an actor as its node's loss would."""
+        del self.table[name]
+        self._endings[name] = message
+
+    def vanish(self, name: str) -> None:
+        """End an actor and let nobody be told."""
+        del self.table[name]
+        self._watched.discard(name)
+
+    # The seam.
+
+    def capacity(self) -> Capacity:
+        self._reach()
+        held = list(self.table.values())
+        free_cpus = self.cpus - sum(one.cpus for one in held)
+        free_gpus = self.gpus - sum(one.gpus for one in held)
+        return Capacity(self.cpus, self.gpus, max(0.0, free_cpus), max(0.0, free_gpus))
+
+    def start(self, name: str, actor: str, order: Mapping[str, Any], *, cpus: float, gpus: float) -> None:
+        self._reach()
+        if self.refusal is not None:
+            raise self.refusal
+        self.started.append(name)
+        self._watched.add(name)
+        if self.stillborn:
+            self._endings[name] = self.stillborn
+        else:
+            self.table.setdefault(name, HandActor(actor, dict(order), cpus, gpus))
+        if self.lost_starts:
+            self.lost_starts -= 1
+            raise Unavailable("The answer was lost.")
+
+    def stop(self, name: str, reason: str) -> None:
+        self._reach()
+        if name in self.table:
+            self.table[name].asked.append(reason)
+
+    def kill(self, name: str) -> None:
+        self._reach()
+        if name in self.table:
+            self.killed.append(name)
+            self.die(name, "It was killed.")
+
+    def liveness(self, names: Sequence[str], seconds: float) -> dict[str, Liveness]:
+        if not self.reachable:
+            return dict.fromkeys(names, Liveness.UNKNOWN)
+        return {name: self._state(name) for name in names}
+
+    def _state(self, name: str) -> Liveness:
+        one = self.table.get(name)
+        if one is None:
+            return Liveness.GONE
+        return Liveness.SILENT if one.silent else Liveness.ALIVE
+
+    def actors(self) -> list[str]:
+        self._reach()
+        return self.names()
+
+    def deaths(self) -> list[Death]:
+        self._reach()
+        over = sorted(name for name in self._watched if name not in self.table)
+        self._watched.difference_update(over)
+        return [Death(name, self._endings.get(name, "It does not exist.")) for name in over]
+
+    def adopt(self, names: Sequence[str]) -> None:
+        self._watched.update(names)
+
+    def _reach(self) -> None:
+        if not self.reachable:
+            raise Unavailable("The engine was cut off by the test.")
