@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import redis
 from whole_platform import WholePlatform, eventually, kill
 
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(600)]
 
-TRAIN = "kind: train\nname: {name}\nrecipe: gan\nbudget: {{steps: 2500}}\nseed: 5\ncheckpoint: {{every: 100}}\n"
-GENERATE = "kind: generate\nname: {name}\nmodel: noise@1\ncount: 8000\nseed: 5\nresources: {{workers: 2}}\n"
+TRAIN = "kind: train\nname: {name}\nrecipe: gan\nbudget: {{steps: 1500}}\nseed: 5\ncheckpoint: {{every: 100}}\n"
+GENERATE = "kind: generate\nname: {name}\nmodel: noise@1\ncount: 5000\nseed: 5\nresources: {{workers: 2}}\n"
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +70,53 @@ def test_training_ends_with_the_same_model(
     assert len(versions) == 1
 
 
+def test_a_worker_that_is_stopped_is_replaced_and_its_late_word_changes_nothing(
+    platform: WholePlatform, undisturbed: str
+) -> None:
+    job = platform.json("submit", "-", stdin=TRAIN.format(name="zombie"))["jobs"][0]["id"]
+    platform.partway(job)
+    zombie = platform.actor("RunActor")
+
+    os.kill(zombie, signal.SIGSTOP)
+    eventually(lambda: len(platform.job(job)["runs"]) == 2)
+    with suppress(ProcessLookupError):  # it may have been ended already
+        os.kill(zombie, signal.SIGCONT)
+    done = platform.finished(job, 300)
+
+    assert done["state"] == "succeeded", (done, platform.logs())
+    assert [run["state"] for run in done["runs"]] == ["lost", "succeeded"]
+    assert platform.json("models", "show", done["model"])["digest"] == undisturbed
+
+
+def test_a_wiped_redis_costs_a_running_job_nothing(platform: WholePlatform, undisturbed: str) -> None:
+    job = platform.json("submit", "-", stdin=TRAIN.format(name="wiped"))["jobs"][0]["id"]
+    platform.partway(job)
+
+    redis.Redis.from_url(platform.settings.redis).flushall()
+    done = platform.finished(job, 300)
+
+    assert done["state"] == "succeeded", (done, platform.logs())
+    assert [run["number"] for run in done["runs"]] == [1]
+    assert platform.json("models", "show", done["model"])["digest"] == undisturbed
+
+
+def test_down_saves_running_work_and_the_next_up_goes_on(platform: WholePlatform, undisturbed: str) -> None:
+    job = platform.json("submit", "-", stdin=TRAIN.format(name="paused-by-down"))["jobs"][0]["id"]
+    share = platform.partway(job)
+
+    assert platform.run("down").returncode == 0
+    assert platform.json("status")["state"] == "down"
+    platform.up()
+    done = platform.finished(job, 300)
+
+    assert done["state"] == "succeeded", (done, platform.logs())
+    assert [(r["state"], r["cause"]) for r in done["runs"]] == [("preempted", "shutdown"), ("succeeded", None)]
+    resumed = [e["data"]["step"] for e in platform.json("events", job)["events"] if e["type"] == "resumed"]
+    assert resumed
+    assert resumed[0] >= share * 1500
+    assert platform.json("models", "show", done["model"])["digest"] == undisturbed
+
+
 def test_a_killed_run_goes_on_from_its_last_checkpoint(platform: WholePlatform) -> None:
     runs = platform.job("killed-run")["runs"]
     lines = platform.json("logs", "killed-run", "--run", "2")["lines"]
@@ -97,9 +148,9 @@ def test_generating_publishes_each_item_once(
     assert done["state"] == "succeeded", (done, platform.logs())
     folder = Path(urlsplit(done["outputs"]["uri"]).path)
     items = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
-    assert [i["index"] for i in items] == list(range(8000))
+    assert [i["index"] for i in items] == list(range(5000))
     assert all(hashlib.sha256((folder / i["path"]).read_bytes()).hexdigest() == i["sha256"] for i in items)
-    assert len({i["files"][0]["payload_sha256"] for i in items}) == 8000
+    assert len({i["files"][0]["payload_sha256"] for i in items}) == 5000
     claims = {int(i["path"].split("/")[0].rsplit(".c", 1)[1]) for i in items}
     assert (max(claims) > 1) is claims_again
     events: list[dict[str, Any]] = platform.json("events", job)["events"]

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import Response
 
-from genplatform.api import endpoints, health, internal, jobs, models, outputs, recipes, schema, status
+from genplatform.api import endpoints, health, internal, jobs, metrics, models, outputs, recipes, schema, status
 from genplatform.api.middleware import API_PREFIX, INTERNAL_PREFIX, Bodies, Door, Envelope, Hosts
 from genplatform.api.openai import images
 from genplatform.api.openai import models as openai_models
@@ -63,6 +63,7 @@ def create_app(
     app.state.replicas = replicas or Replicas()
     app.state.gateway = Gateway(app.state.routing, app.state.replicas, w.recipes, w.randbelow)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     app.include_router(_platform(), prefix=API_PREFIX)
     app.include_router(internal.router, prefix=INTERNAL_PREFIX)
     app.include_router(_openai(), prefix=OPENAI_PREFIX)

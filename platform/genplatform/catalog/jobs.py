@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -205,7 +206,18 @@ class Jobs:
 
     def counts(self) -> dict[str, int]:
         """Return how many jobs stand in each state that is not an end."""
-        query = sa.select(jobs.c.state, sa.func.count()).where(
-            jobs.c.state.not_in([s.value for s in TERMINAL_JOB_STATES])
-        )
-        return {row[0]: row[1] for row in self._db.execute(query.group_by(jobs.c.state))}
+        counts: Counter[str] = Counter()
+        for (_, state), number in self.counts_by_queue().items():
+            counts[state] += number
+        return dict(counts)
+
+    def counts_by_queue(self) -> dict[tuple[str, str], int]:
+        """Return how many jobs stand in each queue and state that is not an end."""
+        open_states = [s.value for s in JobState if s not in TERMINAL_JOB_STATES]
+        query = sa.select(jobs.c.queue, jobs.c.state, sa.func.count()).where(jobs.c.state.in_(open_states))
+        return {(r[0], r[1]): r[2] for r in self._db.execute(query.group_by(jobs.c.queue, jobs.c.state))}
+
+    def oldest_queued(self) -> dict[str, float]:
+        """Return, a queue, when the longest queued of its jobs was submitted."""
+        query = sa.select(jobs.c.queue, sa.func.min(jobs.c.created_at)).where(jobs.c.state == JobState.QUEUED.value)
+        return {r[0]: r[1] for r in self._db.execute(query.group_by(jobs.c.queue))}
