@@ -182,7 +182,7 @@ class Client:
         return self._http.json("GET", _job(ref, "logs"), params=params)
 
     def artifacts(self, ref: str) -> list[Json]:
-        """Return a job's checkpoints, sample sheets, manifests and model files."""
+        """Return a job's checkpoints, sample sheets and manifest."""
         return _items(self._http.json("GET", _job(ref, "artifacts")), "artifacts")
 
     def outputs(self, ref: str, *, limit: int | None = None, after: str | int | None = None) -> Json:
