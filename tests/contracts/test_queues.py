@@ -1,60 +1,19 @@
-"""What every implementation of the queues promises: the Redis one on a real server, and the twin in memory."""
+"""What every implementation of the queues promises of what it hands on: the Redis one, and the twin in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 
 import pytest
-from redis_server import RedisServer
+from both_queues import LONG, A, B, C, queues, runs, server, shards, wiped
 from together import together
 
-from genplatform.domain.keys import ClaimKey, JobKey, LeaseKey, RunKey, ShardKey
+from genplatform.domain.keys import JobKey, ShardKey
 from genplatform.errors import BadRequest
-from genplatform.queues import MemoryQueues, Queues, RedisQueues
-from genplatform.queues.keys import MOST_REPORTS
+from genplatform.queues import Queues
 
-A, B, C = (JobKey("default", f"j_{letter * 10}") for letter in "abc")
-# Long enough for any machine; a test that waits so long has failed.
-LONG = 60.0
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as started:
-        yield started
-
-
-@pytest.fixture(params=["redis", "memory"])
-def queues(request: pytest.FixtureRequest) -> Iterator[Queues]:
-    made: Queues
-    if request.param == "redis":
-        made = RedisQueues(request.getfixturevalue("server").url)
-    else:
-        made = MemoryQueues(lambda: 1_000_000.0)
-    wiped(made)
-    yield made
-    made.close()
-
-
-def wiped(queues: Queues) -> None:
-    """Let the queues lose all they hold, from outside, as FLUSHALL does."""
-    if isinstance(queues, RedisQueues):
-        queues.server.call("FLUSHALL")
-    elif isinstance(queues, MemoryQueues):
-        queues.wipe()
-
-
-def shards(job: JobKey, *numbers: int, run: int = 1) -> list[ShardKey]:
-    return [ShardKey(job.tenant, job.job_id, run, number) for number in numbers]
-
-
-def runs(*numbers: int, job: JobKey = A) -> list[LeaseKey]:
-    return [RunKey(job.tenant, job.job_id, number) for number in numbers]
-
-
-def claim(number: int, job: JobKey = A) -> LeaseKey:
-    return ClaimKey(job.tenant, job.job_id, 1, 0, number)
+__all__ = ["queues", "server"]  # fixtures, found by their names
 
 
 def test_a_server_that_is_up_answers_a_ping(queues: Queues) -> None:
@@ -250,71 +209,6 @@ def test_a_hundred_thousand_shards_go_through_in_order(queues: Queues) -> None:
     assert [shard for _ in range(100) for shard in queues.take_shards("p", 1000)] == offered
 
 
-# Leases
-
-
-def test_a_lease_that_runs_is_held_and_not_expired(queues: Queues) -> None:
-    held = [*runs(1), claim(1)]
-
-    queues.grant(held, LONG)
-
-    assert queues.expired(10) == []
-    assert queues.missing([*held, *runs(2)]) == runs(2)
-
-
-@pytest.mark.parametrize("seconds", [0, -5])
-def test_a_lease_without_time_is_expired_at_once(queues: Queues, seconds: float) -> None:
-    queues.grant(runs(1), seconds)
-
-    assert queues.expired(10) == runs(1)
-
-
-def test_expired_leases_stay_until_released_the_longest_expired_first(queues: Queues) -> None:
-    queues.grant(runs(1), -10)
-    queues.grant([claim(1)], -30)
-    queues.grant(runs(3), -20)
-
-    assert queues.expired(2) == [claim(1), *runs(3)]
-    assert queues.expired(10) == [claim(1), *runs(3, 1)]
-    assert queues.expired(0) == []
-    queues.release([claim(1), *runs(3, 9)])
-    assert queues.expired(10) == runs(1)
-
-
-def test_an_expired_lease_that_nobody_swept_is_held_and_can_be_renewed(queues: Queues) -> None:
-    queues.grant(runs(1), -10)
-
-    assert queues.missing(runs(1)) == []
-    assert queues.renew(runs(1), LONG) == []
-    assert queues.expired(10) == []
-
-
-def test_renewing_tells_which_leases_are_not_there_and_makes_none(queues: Queues) -> None:
-    queues.grant(runs(1, 3), LONG)
-    queues.release(runs(1))
-
-    assert queues.renew([*runs(1, 3), claim(7)], LONG) == [*runs(1), claim(7)]
-    assert queues.missing([*runs(1, 3), claim(7)]) == [*runs(1), claim(7)]
-
-
-def test_the_last_grant_counts(queues: Queues) -> None:
-    queues.grant(runs(1), LONG)
-
-    queues.grant(runs(1), 0)
-
-    assert queues.expired(10) == runs(1)
-
-
-def test_thousands_of_leases_are_granted_renewed_and_released_at_once(queues: Queues) -> None:
-    many = runs(*range(2500))
-    queues.grant(many, -1)
-
-    assert queues.renew([*many, *runs(9999)], -1) == runs(9999)
-    assert sorted(queues.expired(5000)) == many
-    queues.release(many)
-    assert queues.missing(many) == many
-
-
 def test_nothing_asked_is_nothing_answered(queues: Queues) -> None:
     queues.submit([])
     queues.grant([], 1)
@@ -325,54 +219,6 @@ def test_nothing_asked_is_nothing_answered(queues: Queues) -> None:
     assert queues.renew([], 1) == []
     assert queues.missing([]) == []
     assert queues.stops([]) == {}
-
-
-# Stop flags
-
-
-def test_a_stop_flag_stands_until_it_is_cleared_and_the_last_reason_counts(queues: Queues) -> None:
-    queues.flag_stop(A, "pause")
-    queues.flag_stop(A, "cancel")
-    queues.flag_stop(B, "shutdown")
-
-    assert queues.stops([A, B, C]) == {A: "cancel", B: "shutdown"}
-    queues.clear_stop(A)
-    queues.clear_stop(C)
-    assert queues.stops([C, A]) == {}
-
-
-# Reports
-
-
-def test_reports_are_read_in_order_and_stay_until_they_are_dropped(queues: Queues) -> None:
-    queues.report([{"n": 1, "text": "zwölf\n"}, {"n": 2}])
-    queues.report([{"n": 3, "values": {"loss": 0.5}}])
-
-    assert queues.read_reports(2) == [{"n": 1, "text": "zwölf\n"}, {"n": 2}]
-    queues.drop_reports(2)
-    queues.drop_reports(0)
-    assert queues.read_reports(10) == [{"n": 3, "values": {"loss": 0.5}}]
-    assert queues.read_reports(0) == []
-    queues.drop_reports(10)
-    assert queues.read_reports(10) == []
-
-
-def test_what_is_reported_does_not_change_afterwards(queues: Queues) -> None:
-    entry = {"n": 1}
-    queues.report([entry])
-
-    entry["n"] = 2
-
-    assert queues.read_reports(1) == [{"n": 1}]
-
-
-def test_past_the_bound_the_oldest_reports_are_dropped(queues: Queues) -> None:
-    queues.report([{"n": n} for n in range(MOST_REPORTS + 3)])
-
-    kept = queues.read_reports(MOST_REPORTS + 3)
-
-    assert len(kept) == MOST_REPORTS
-    assert (kept[0], kept[-1]) == ({"n": 3}, {"n": MOST_REPORTS + 2})
 
 
 # Loss

@@ -86,3 +86,11 @@ def process(environment: dict[str, str]) -> Callable[..., Ended]:
         return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return run
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    """A job file."""
+    path = tmp_path / "job.yaml"
+    path.write_text("kind: train\n")
+    return str(path)

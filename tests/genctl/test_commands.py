@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from canned_platform import TOKEN, CannedPlatform, job, problem
+from canned_platform import ENDPOINT, CannedPlatform, job
 
 Run = Callable[..., Any]
 ID = "j_abcdefghjk"
@@ -20,14 +16,6 @@ GENERATE = {
     "name": "pictures",
     "kind": "generate",
     "outputs": {"count": 1000, "uri": "file:///home/me/store/outputs/default/j_mnpqrstuvw"},
-}
-ENDPOINT = {
-    "name": "digits",
-    "state": "ready",
-    "url": "http://127.0.0.1:1/v1",
-    "model": "digits-gan@1",
-    "replicas": {"ready": 1, "min": 1, "max": 2},
-    "reason": None,
 }
 ITEM = {
     "index": 3,
@@ -205,119 +193,6 @@ def test_nothing_to_list_is_said_beside_the_output(platform: CannedPlatform, gen
     assert "genctl ps -a" in ended.err
 
 
-@pytest.mark.parametrize(
-    ("answer", "code", "words"),
-    [
-        (problem(404, "not_found", "No job is called 'x'.", "See `genctl ps -a`."), 2, ["No job", "genctl ps -a"]),
-        (problem(401, "unauthorized", "The token is not valid here."), 3, ["not valid", "GENCTL_API_KEY"]),
-        (problem(409, "conflict", "It is over."), 2, ["It is over."]),
-        (problem(503, "unavailable", "The catalog is away.", "Wait."), 3, ["catalog is away", "Wait."]),
-        (problem(500, "error", "Something went wrong.", "Request r1."), 1, ["went wrong", "r1"]),
-        ((200, b"not json"), 3, ["no JSON"]),
-    ],
-)
-def test_a_refusal_is_two_lines_and_an_exit_code(
-    answer: Any, code: int, words: list[str], platform: CannedPlatform, genctl: Run
-) -> None:
-    platform.on("GET /api/v1/jobs/x", answer)
-
-    ended = genctl("show", "x")
-
-    assert ended.code == code
-    assert ended.out == ""
-    assert [w for w in words if w not in ended.err] == []
-    assert ended.err.splitlines()[0].startswith("Error: ")
-    assert len(ended.err.splitlines()) <= 2
-
-
-def test_words_from_the_server_cannot_command_the_terminal(platform: CannedPlatform, genctl: Run) -> None:
-    evil = "\x1b]0;pwned\x07\u202e\x9b2J"
-    platform.on("GET /api/v1/jobs/x", problem(404, "not_found", evil, evil))
-    platform.on("GET /api/v1/jobs", {"jobs": [job(name=evil, reason={"code": evil, "message": evil})], "next": evil})
-    platform.on(
-        f"GET /api/v1/jobs/{ID}", job(name=evil, error={"code": evil, "message": evil, "hint": evil}, model=evil)
-    )
-    platform.on(f"GET /api/v1/jobs/{ID}/artifacts", {"artifacts": [{"kind": "sheet", "uri": f"file:///{evil}"}]})
-    platform.on(f"GET /api/v1/jobs/{ID}/logs", {"lines": [{"id": 1, "text": evil}]}, {"lines": []})
-    platform.on(f"GET /api/v1/jobs/{ID}/events", {"events": [{"type": evil, "data": {evil: evil}}]}, {"events": []})
-    platform.on("GET /api/v1/endpoints/e", {**ENDPOINT, "name": evil, "url": evil})
-
-    for command in (
-        "show x",
-        "ps",
-        f"show {ID}",
-        f"logs {ID}",
-        f"events {ID}",
-        "endpoints show e",
-        f"watch {ID}",
-        "ps --json",
-    ):
-        ended = genctl(*command.split())
-        said = ended.out + ended.err
-        assert not [c for c in said if c in "\x1b\x07\u202e\x9b"], command
-        assert "x1b" in said or "u001b" in said, command
-
-
-def test_usage_errors_are_two_lines_and_exit_code_2(genctl: Run, platform: CannedPlatform) -> None:
-    for command, word in (
-        ("frobnicate", "frobnicate"),
-        ("sumbit f", "submit"),
-        ("ps --jsn", "--jsn"),
-        ("ps -s done", "succeeded"),
-        ("submit", "FILE"),
-        ("submit f -p 1001", "1001"),
-        ("submit f --set novalue", "novalue"),
-        ("logs j --since yesterday", "yesterday"),
-        ("outputs show j -- -1", "-1"),
-        ("endpoints create e --model m@1 --min-replicas 3 --max-replicas 2", "--max-replicas 2"),
-        ("ps -w --json", "--watch"),
-        ("logs j -f --json", "--follow"),
-    ):
-        ended = genctl(*command.split())
-        assert ended.code == 2, command
-        assert word in ended.err.splitlines()[0], command
-        assert ended.err.splitlines()[1].startswith("Hint:"), command
-        assert ended.out == ""
-    assert platform.asked == []
-
-
-def test_a_bug_is_one_line_without_debug_and_a_traceback_with_it(
-    platform: CannedPlatform, genctl: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from genctl import output
-
-    def broken(*_: Any) -> None:
-        raise ZeroDivisionError("by design")
-
-    reading(platform)
-    monkeypatch.setattr(output, "table", broken)
-
-    plain, debug = genctl("ps"), genctl("--debug", "ps")
-
-    assert "Traceback" not in plain.err
-    assert "ZeroDivisionError: by design" in plain.err
-    assert "Traceback" in debug.err
-    assert plain.code == debug.code == 1
-
-
-def test_a_closed_pipe_is_quiet(platform: CannedPlatform, environment: dict[str, str]) -> None:
-    lines = [{"id": n, "text": "x" * 1000} for n in range(1000)]
-    platform.on("GET /api/v1/jobs/j", job())
-    platform.on(f"GET /api/v1/jobs/{ID}/logs", {"lines": lines, "next": 1000}, {"lines": [], "next": 1000})
-    child = subprocess.Popen(
-        [sys.executable, "-m", "genctl", "logs", "j"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
-    )
-    assert child.stdout is not None
-    assert child.stderr is not None
-
-    child.stdout.readline()
-    child.stdout.close()
-
-    assert child.stderr.read() == b""
-    assert child.wait(30) == 141
-    child.stderr.close()
-
-
 def test_wait_returns_the_worst_of_the_jobs(platform: CannedPlatform, genctl: Run) -> None:
     for name, state in (("a", "succeeded"), ("b", "failed"), ("c", "cancelled")):
         platform.on(f"GET /api/v1/jobs/{name}", job(id=f"j_{name}", state=state))
@@ -370,68 +245,6 @@ def test_the_tail_of_the_logs_is_asked_for_once(platform: CannedPlatform, genctl
     assert ended.out == "step 1\n"
     [asked] = [a.query for a in platform.asked if a.path.endswith("/logs")]
     assert asked == {"tail": ["5"], "since": ["1795323600.0"]}
-
-
-def test_an_endpoint_is_waited_for_and_the_curl_line_runs_as_it_is(
-    platform: CannedPlatform, genctl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home = tmp_path / "a home with spaces & 'quotes'"
-    home.mkdir()
-    (home / "token").write_text(TOKEN)
-    (home / "platform.json").write_text(
-        json.dumps({"url": platform.url, "parts": [{"name": "api", "pid": os.getpid()}]})
-    )
-    monkeypatch.setenv("GENCTL_HOME", str(home))
-    monkeypatch.delenv("GENCTL_URL")
-    monkeypatch.delenv("GENCTL_API_KEY")
-    platform.on("POST /api/v1/endpoints", (201, {**ENDPOINT, "state": "pending"}))
-    platform.on("GET /api/v1/endpoints/digits", {**ENDPOINT, "state": "pending"}, ENDPOINT)
-    platform.on("POST /v1/images/generations", {"created": 1, "data": [{"b64_json": "aGVsbG8="}]})
-
-    ended = genctl("endpoints", "create", "digits", "--model", "digits-gan@1", "--max-replicas", "2")
-
-    assert ended.code == 0
-    wish = json.loads(platform.asked[0].body)
-    assert wish == {"name": "digits", "model": "digits-gan@1", "min_replicas": 1, "max_replicas": 2}
-    line = next(line for line in ended.out.splitlines() if "curl" in line).strip()
-    keep = next(line for line in ended.out.splitlines() if line.strip().startswith("|"))
-    subprocess.run(["/bin/sh", "-c", f"{line} {keep}"], cwd=tmp_path, check=True, timeout=30)
-    assert (tmp_path / "picture.png").read_bytes() == b"hello"
-    asked = platform.asked[-1]
-    assert asked.headers["authorization"] == f"Bearer {TOKEN}"
-    assert json.loads(asked.body) == {"model": "digits", "prompt": "", "n": 1, "seed": 7}
-
-
-@pytest.mark.parametrize(("state", "code"), [("failed", 1), ("pending", 5)])
-def test_an_endpoint_that_does_not_come_up_is_told_by_the_exit_code(
-    state: str, code: int, platform: CannedPlatform, genctl: Run
-) -> None:
-    wish = {**ENDPOINT, "state": state, "reason": {"code": "needs_cpu", "message": "It needs 2 CPUs; 0 are free."}}
-    platform.on("POST /api/v1/endpoints", (201, wish))
-    platform.on("GET /api/v1/endpoints/digits", wish)
-
-    ended = genctl("endpoints", "create", "digits", "--model", "digits-gan@1", "--timeout", "0")
-
-    assert ended.code == code
-    assert code == 5 or "It needs 2 CPUs" in ended.out
-
-
-def test_not_waiting_for_an_endpoint_returns_at_once(platform: CannedPlatform, genctl: Run) -> None:
-    platform.on("POST /api/v1/endpoints", (201, {**ENDPOINT, "state": "pending"}))
-
-    ended = genctl("endpoints", "create", "digits", "--model", "digits-gan@1", "--no-wait")
-
-    assert ended.code == 0
-    assert platform.paths() == ["POST /api/v1/endpoints"]
-    assert "genctl endpoints show digits" in ended.out
-
-
-def test_an_endpoint_is_taken_away(platform: CannedPlatform, genctl: Run) -> None:
-    platform.on("DELETE /api/v1/endpoints/digits", {**ENDPOINT, "state": "deleting"})
-
-    ended = genctl("endpoints", "rm", "digits")
-
-    assert (ended.code, ended.out) == (0, "Endpoint digits is deleting.\n")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

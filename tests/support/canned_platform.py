@@ -11,6 +11,14 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 TOKEN = "t0ken"
+ENDPOINT = {
+    "name": "digits",
+    "state": "ready",
+    "url": "http://127.0.0.1:1/v1",
+    "model": "digits-gan@1",
+    "replicas": {"ready": 1, "min": 1, "max": 2},
+    "reason": None,
+}
 
 
 def job(**changes: Any) -> dict[str, Any]:
