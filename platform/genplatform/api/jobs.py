@@ -77,7 +77,7 @@ async def submit_jobs(
     tenant: Tenant,
     request: Request,
     query: Annotated[SubmitQuery, InQuery()],
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=submit.LONGEST_KEY)] = None,
 ) -> JSONResponse:
     """Submit a job file. The same key with the same body answers with the same jobs."""
     body = await request.body()

@@ -1,1 +1,1 @@
-"""observe"""
+"""What our processes say of themselves: JSON log lines, and measures in Prometheus' text format."""

@@ -14,6 +14,7 @@ from genplatform.api.jobs import JSON, YAML, media_type_of
 from genplatform.errors import BadRequest
 from genplatform.services import leadership
 from genplatform.services.context import Wiring
+from genplatform.services.submit import LONGEST_KEY
 
 Calling = Callable[[FastAPI], TestClient]
 NOISE = "kind: generate\nname: some-noise\nmodel: noise@1\ncount: 200\nseed: 7\n"
@@ -50,6 +51,16 @@ def test_the_same_key_is_the_same_job_and_another_body_is_refused(api: TestClien
     assert again.json()["jobs"][0]["id"] == first.json()["jobs"][0]["id"]
     assert other.status_code == 409
     assert other.json()["code"] == "conflict"
+    assert len(api.get("/api/v1/jobs?all=true").json()["jobs"]) == 1
+
+
+def test_a_key_is_as_long_as_the_record_has_room_for(api: TestClient) -> None:
+    longest = submit(api, **{"Idempotency-Key": "k" * LONGEST_KEY})
+    longer = submit(api, **{"Idempotency-Key": "k" * (LONGEST_KEY + 1)})
+
+    assert longest.status_code == 201
+    assert longer.status_code == 400
+    assert str(LONGEST_KEY) in longer.text
     assert len(api.get("/api/v1/jobs?all=true").json()["jobs"]) == 1
 
 
