@@ -165,6 +165,25 @@ def test_what_a_pool_still_lacks_is_not_given_to_others(d: Dispatched, monkeypat
     assert len(pool_workers(d)) == 3
 
 
+def test_the_place_of_a_worker_that_is_replaced_after_a_pause_is_kept_for_it(d: Dispatched) -> None:
+    d.engine.cpus = 1.0
+    g = d.one(generate(count=64 * 9))
+    d.tick()
+    for _ in range(2):
+        (node,) = d.workers(g)
+        node.claim()
+        d.engine.die(node.name)
+        d.tick()
+    assert pool_workers(d) == []
+    t = d.one(train("t"))
+
+    d.tick(2)
+    assert (d.state(g), d.state(t)) == ("running", "queued")
+    d.go(3)
+
+    assert len(d.workers(g)) == 1
+
+
 def test_workers_that_nobody_needs_make_room_for_those_who_wait(d: Dispatched) -> None:
     g = d.one(generate(count=64 * 9, more="resources: {workers: 4}\n"))
     d.tick()
