@@ -84,9 +84,7 @@ def test_the_installed_recipes_are_those_of_the_project():
 
 
 def test_every_dependency_is_pinned():
-    pinned = {
-        line.partition("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
-    }
+    pinned = {_name(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
     extras = PROJECT["project"]["optional-dependencies"]
     wanted = [*PROJECT["project"]["dependencies"], *extras["dev"], *extras["postgres"]]
     names = {_name(requirement) for requirement in wanted} - {"genctl"}
@@ -95,9 +93,9 @@ def test_every_dependency_is_pinned():
 
 
 def _name(requirement: str) -> str:
-    """Return what a requirement such as `ray[serve]==2; platform_system != 'Windows'` names."""
+    """Return what a requirement such as `ray[serve]==2; platform_system != 'Windows'` names, `_` being `-`."""
     end = next((i for i, c in enumerate(requirement) if c in "[<>=!~; "), len(requirement))
-    return requirement[:end].lower()
+    return requirement[:end].lower().replace("_", "-")
 
 
 def packages() -> set[str]:
