@@ -73,12 +73,31 @@ class Pools:
             self.forget(name)
         self._silent = silent
 
-    def dismiss_idle(self, open_jobs: Iterable[JobRow]) -> None:
-        """End the workers of pools that no open job uses: somebody waits for their place."""
+    def idle(self, open_jobs: Iterable[JobRow]) -> dict[str, Demand]:
+        """Return the workers of pools that no open job uses, with their sizes: warm, and room for whoever is next."""
         used = {job.pool for job in open_jobs}
-        for name in [name for name in self._workers if _pool(name) not in used]:
+        return {name: size or Demand() for name, size in self._workers.items() if _pool(name) not in used}
+
+    def make_room(self, open_jobs: Sequence[JobRow]) -> None:
+        """End as many idle workers as stand in the way of what open jobs were given, and no more."""
+        idle = self.idle(open_jobs)
+        if not idle:
+            return
+        seen = self._engine.capacity()
+        running = [(job.workers, size_of(job)) for job in open_jobs if job.kind == JobKind.TRAIN]
+        coming = [size for sizes in self.lacking(open_jobs).values() for size in sizes]
+        ours = [size or Demand() for size in self._workers.values()]
+        held = _sum(ours) + sum(n * size.cpus for n, size in running)
+        others = max(0.0, seen.cpus - seen.free_cpus - held)
+        over = held + _sum(coming) + others - seen.cpus
+        gpus_over = sum(s.gpus for s in ours + coming) + sum(n * s.gpus for n, s in running) - seen.gpus
+        for name, size in idle.items():
+            if over <= 0 and gpus_over <= 0:
+                return
             self._engine.kill(name)
             self.forget(name)
+            over -= size.cpus
+            gpus_over -= size.gpus
 
     def forget(self, actor: str) -> None:
         """Note that a worker is over because it was ended."""
@@ -101,7 +120,7 @@ class Pools:
 
     def reserved(self) -> tuple[float, float]:
         """Return the CPUs and GPUs that the workers this process started hold; the engine sees those of others."""
-        known = [size for size in self._workers.values() if size is not None]
+        known = [size or Demand() for size in self._workers.values()]
         return sum(size.cpus for size in known), sum(size.gpus for size in known)
 
     def lacking(self, open_jobs: Iterable[JobRow]) -> dict[str, list[Demand]]:
@@ -173,6 +192,10 @@ class Pools:
         # Milliseconds, and never twice: a restarted dispatcher must not name a new worker like an old one.
         self._number = max(self._number + 1, int(self._w.clock() * 1000))
         return self._number
+
+
+def _sum(sizes: Iterable[Demand]) -> float:
+    return sum(size.cpus for size in sizes)
 
 
 def _pool(worker: str) -> str:

@@ -9,7 +9,7 @@ from genplatform.catalog import JobRow
 from genplatform.dispatch.line import Line
 from genplatform.dispatch.pools import Pools
 from genplatform.dispatch.sizes import size_of
-from genplatform.domain.job import Capacity, JobKind, Reason, ReasonCode
+from genplatform.domain.job import Capacity, JobKind, Reason
 from genplatform.domain.keys import JobKey
 from genplatform.domain.retry import Cause
 from genplatform.domain.states import JobState
@@ -45,8 +45,6 @@ class Starting:
                     self._start_one(term, key, workers)
                 case Hold(key=key, reason=reason):
                     held[key] = reason
-        if any(reason.code == ReasonCode.NO_CAPACITY for reason in held.values()):
-            self._pools.dismiss_idle(reconcile.open_jobs(self._w))  # read again: some of them started just now
         changed = self._line.changed(held)
         if changed:
             reconcile.note_reasons(self._w, term, changed)
@@ -54,6 +52,7 @@ class Starting:
     def fill(self, term: int) -> None:
         """Start the pools' workers that open jobs lack; a Run that waits for one that cannot be had is over."""
         open_jobs = reconcile.open_jobs(self._w)
+        self._pools.make_room(open_jobs)
         for pool, error in self._pools.fill(open_jobs).items():
             for job in open_jobs:
                 if job.pool == pool and job.job_state is JobState.STARTING:
@@ -83,13 +82,19 @@ class Starting:
             close_run(self._w, opened.key, Ending(Cause.START_FAILED, error.message, error.hint), term=term)
 
     def _free(self, open_jobs: Sequence[JobRow]) -> Capacity:
-        """Return the capacity, less what was promised and Ray does not show yet."""
+        """Return the capacity, less what was promised and Ray does not show yet.
+
+        Idle workers count as free: the next job of their model finds them warm, and any other has their place.
+        """
         seen = self._engine.capacity()
+        idle = self._pools.idle(open_jobs).values()
+        idle_cpus, idle_gpus = sum(size.cpus for size in idle), sum(size.gpus for size in idle)
         cpus, gpus = self._pools.reserved()
+        cpus, gpus = cpus - idle_cpus, gpus - idle_gpus
         promised = [(job.workers, size_of(job)) for job in open_jobs if job.kind == JobKind.TRAIN]
         promised += [(1, size) for sizes in self._pools.lacking(open_jobs).values() for size in sizes]
         cpus += sum(workers * size.cpus for workers, size in promised)
         gpus += sum(workers * size.gpus for workers, size in promised)
-        free_cpus = max(0.0, min(seen.free_cpus, seen.cpus - cpus))
-        free_gpus = max(0.0, min(seen.free_gpus, seen.gpus - gpus))
+        free_cpus = max(0.0, min(seen.free_cpus + idle_cpus, seen.cpus - cpus))
+        free_gpus = max(0.0, min(seen.free_gpus + idle_gpus, seen.gpus - gpus))
         return Capacity(seen.cpus, seen.gpus, free_cpus, free_gpus)

@@ -228,3 +228,32 @@ def test_workers_of_different_models_are_apart(d: Dispatched) -> None:
 
     assert d.row(a).pool != d.row(b).pool
     assert len(d.workers(a)) == len(d.workers(b)) == 1
+
+
+def test_the_next_job_of_a_model_finds_its_warm_workers(d: Dispatched) -> None:
+    line = d.submit(
+        "---\n".join(generate(f"g{i}", count=64, more="resources: {cpus_per_worker: 2}\n") for i in range(6))
+    )
+    for _ in range(20):
+        d.tick()
+        for job in line:
+            for worker in d.workers(job) if d.row(job).pool else []:
+                worker.work()
+
+    assert {d.state(job) for job in line} == {"succeeded"}
+    assert len(d.engine.started) == 2, "two fit at a time, and nobody was started twice"
+
+
+def test_idle_workers_make_room_for_what_needs_it_and_no_more(d: Dispatched) -> None:
+    g = d.one(generate(count=64 * 4, more="resources: {workers: 4}\n"))
+    d.tick(2)
+    for worker in d.workers(g):
+        worker.work()
+    d.tick(2)
+    assert (d.state(g), len(pool_workers(d))) == ("succeeded", 4)
+
+    t = d.one(train("needs-room"))
+    d.tick(2)
+
+    assert d.state(t) == "starting"
+    assert len(pool_workers(d)) == 3
