@@ -77,4 +77,8 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "genctl runs on Linux with glibc 2.28 or newer (x86-64, arm64) and macOS on Apple silicon;" \
 	       "check the network and pip's configuration (pip config list), then run make again." >&2; \
 	  exit 3; }
+	@# Plain paths beside pip's import hook: without them a folder named genctl in the working directory, such as
+	@# this clone seen from its parent, would hide the package.
+	@site=`$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'` && \
+	  printf '%s\n' "$(CURDIR)/cli" "$(CURDIR)/platform" "$(CURDIR)/workers" > "$$site/genctl-source.pth"
 	@touch $(STAMP)

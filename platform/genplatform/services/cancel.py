@@ -38,7 +38,7 @@ def cancel(w: Wiring, tenant: str, ref: str) -> dict[str, Any]:
             effects.add(lambda: w.queues.flag_stop(job.key, "cancel"))
             effects.add(w.queues.wake)
         elif state not in TERMINAL_JOB_STATES and state is not JobState.CANCELLING:
-            cancel_job(w, tx, effects, job, ReasonCode.CANCELLED_BY_USER, "It was cancelled before it started.")
+            cancel_job(w, tx, effects, job, ReasonCode.CANCELLED_BY_USER, "It was cancelled while it waited.")
         answer = present.jobs(w, tx, [tx.jobs.get(job.id)])[0]
     effects.run()
     return answer

@@ -46,7 +46,7 @@ def model_hint(tx: Transaction, tenant: str, name: str) -> str:
     """Say what models there are, the nearest name first."""
     names = tx.models.names(tenant)
     if name in names:
-        return f"`genctl models show {name}` lists its versions."
+        return "`genctl models ls` lists its versions."
     near = nearest(name, names)
     return f"Did you mean {near!r}? " * bool(near) + "`genctl models ls` lists what there is."
 
