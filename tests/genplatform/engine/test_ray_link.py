@@ -154,7 +154,7 @@ def test_a_stopped_actor_is_silent_and_can_still_be_killed(cluster: RayCluster, 
     pid_file, name = tmp_path / "pid", "run/default/j_f/1"
     engine = RayEngine(cluster.address, link=link)
     engine.start(name, PATIENT, {"pid_file": str(pid_file)}, cpus=0.5, gpus=0)
-    engine.liveness([name], LONG)
+    eventually(lambda: pid_file.exists() and pid_file.read_text())
     pid = int(pid_file.read_text())
 
     os.kill(pid, signal.SIGSTOP)
