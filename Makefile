@@ -1,6 +1,7 @@
 # genctl's workshop. `make demo` shows it, `make test` proves it; each sets up what it needs in .venv.
 #
 #   PYTHON=python3.12        the interpreter to use instead of the newest one found
+#   ARGS="..."               for `make test`: what to give to pytest, such as tests/genplatform/spec or -k name
 #   PIP_ARGS="..."           more for pip, for example PyTorch's own index of small CPU builds (see the README)
 #
 # Kept to GNU make 3.81, the one that macOS ships.
@@ -34,8 +35,14 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Two processes halve what is mostly waiting; the tests of a whole platform have the machine to themselves, after.
 test: $(STAMP)
+ifeq ($(ARGS),)
+	$(BIN)/python -m pytest -m "not platform" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m platform
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
