@@ -15,7 +15,7 @@ GENERATE = {
     "id": "j_mnpqrstuvw",
     "name": "pictures",
     "kind": "generate",
-    "outputs": {"count": 1000, "uri": "file:///home/me/store/outputs/default/j_mnpqrstuvw"},
+    "outputs": {"count": 1000, "uri": "file:///srv/store/outputs/default/j_mnpqrstuvw"},
 }
 ITEM = {
     "index": 3,
