@@ -239,19 +239,22 @@ def test_a_job_is_ready_when_its_last_need_is_met_and_said_so_once(catalog):
 
 def test_an_idempotency_key_is_used_once_a_tenant_and_the_transaction_goes_on(catalog):
     with catalog.write() as tx:
-        first = tx.jobs.add_submission("default", "key", "a" * 64, ["j_aaaaaaaaaa"], NOW)
-        second = tx.jobs.add_submission("default", "key", "b" * 64, ["j_bbbbbbbbbb"], NOW)
-        theirs = tx.jobs.add_submission("theirs", "key", "c" * 64, [], NOW)
-        a_job(tx)
+        first = tx.jobs.add_submission("default", "key", "a" * 64, 3, NOW)
+        second = tx.jobs.add_submission("default", "key", "b" * 64, 1, NOW)
+        theirs = tx.jobs.add_submission("theirs", "key", "c" * 64, 1, NOW)
+        mine = [a_job(tx, f"j_{n * 10}", submission_pk=first) for n in "cab"]
+        a_job(tx, "j_theirsxxxx", submission_pk=theirs)
     with catalog.read() as tx:
         kept = tx.jobs.submission("default", "key")
-        went_on = tx.jobs.by_id("default", "j_aaaaaaaaaa")
+        whole = tx.jobs.submitted(first)
+        pages = [tx.jobs.submitted(first, limit=2), tx.jobs.submitted(first, after=mine[1], limit=2)]
         other = tx.jobs.submission("default", "other")
 
-    assert (first, second, theirs) == (True, False, True)
-    assert (kept.body_digest, kept.job_ids) == ("a" * 64, ["j_aaaaaaaaaa"])
-    assert went_on is not None
-    assert other is None
+    assert (second, other) == (None, None)
+    assert len({None, first, theirs}) == 3
+    assert (kept.id, kept.body_digest, kept.count) == (first, "a" * 64, 3)
+    assert [j.id for j in whole] == mine
+    assert pages == [whole[:2], whole[2:]]
 
 
 def test_a_run_moves_as_its_table_says_and_in_no_other_way(catalog):

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from genplatform.catalog.rows import JobRow
-from genplatform.catalog.tables import jobs, needs, submissions
+from genplatform.catalog.tables import insert_new, jobs, needs, submissions
 from genplatform.domain.job import Reason
 from genplatform.domain.keys import JobKey
 from genplatform.domain.states import TERMINAL_JOB_STATES, JobState, sources
@@ -21,8 +21,9 @@ from genplatform.domain.states import TERMINAL_JOB_STATES, JobState, sources
 class Submission:
     """What an idempotency key was used for."""
 
+    id: int
     body_digest: str
-    job_ids: list[str]
+    count: int
 
 
 class Jobs:
@@ -55,23 +56,22 @@ class Jobs:
         """Return what was submitted under this idempotency key."""
         query = sa.select(submissions).where(submissions.c.tenant_id == tenant, submissions.c.key == key)
         row = self._db.execute(query).first()
-        return None if row is None else Submission(row.body_digest, row.job_ids)
+        return None if row is None else Submission(row.id, row.body_digest, row._mapping["count"])
 
-    def add_submission(self, tenant: str, key: str, body_digest: str, job_ids: Sequence[str], now: float) -> bool:
-        """Record a submission; False when another one used the key in the meantime."""
-        values = {
-            "tenant_id": tenant,
-            "key": key,
-            "body_digest": body_digest,
-            "job_ids": list(job_ids),
-            "created_at": now,
-        }
-        try:
-            with self._db.begin_nested():
-                self._db.execute(sa.insert(submissions).values(**values))
-        except sa.exc.IntegrityError:
-            return False
-        return True
+    def add_submission(self, tenant: str, key: str, body_digest: str, count: int, now: float) -> int | None:
+        """Record a submission of `count` jobs; returns its inside key, None when another one has the key.
+
+        One that uses the key at the same time is waited for.
+        """
+        values = {"tenant_id": tenant, "key": key, "body_digest": body_digest, "count": count, "created_at": now}
+        added = insert_new(self._db, submissions).values(**values).returning(submissions.c.id)
+        row = self._db.execute(added).first()
+        return None if row is None else int(row.id)
+
+    def submitted(self, submission_pk: int, *, after: int = 0, limit: int = 1000) -> list[JobRow]:
+        """Return jobs of a submission in their order, from behind an inside key."""
+        query = sa.select(jobs).where(jobs.c.submission_pk == submission_pk, jobs.c.id > after)
+        return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id).limit(limit))]
 
     def get(self, job_pk: int) -> JobRow:
         """Return the job with that inside key."""

@@ -38,6 +38,8 @@ class JobRow(_Record):
     reason_code: str | None
     reason_message: str | None
     run_at: float | None
+    deadline_at: float | None
+    wish: str | None
     open_needs: int
     run: int
     pool: str | None
@@ -46,10 +48,13 @@ class JobRow(_Record):
     total: int
     unit: str
     rate: float | None
+    progressed_at: float | None
     model_version_id: int | None
     error_code: str | None
     error_message: str | None
     error_hint: str | None
+    submission_pk: int | None
+    retry_of: str | None
     created_at: float
     started_at: float | None
     finished_at: float | None

@@ -56,6 +56,8 @@ jobs = sa.Table(
     sa.Column("reason_code", Word),
     sa.Column("reason_message", Text),
     sa.Column("run_at", sa.Double),  # a waiting job's time to be queued again; null: it waits for needs
+    sa.Column("deadline_at", sa.Double),  # when it must have ended; null once it has, or when it need not
+    sa.Column("wish", Word),  # what a person asked of its open Run and is not done yet: `pause`
     sa.Column("open_needs", sa.Integer, nullable=False),
     sa.Column("run", sa.Integer, nullable=False),  # the current Run's number, 0 before the first: the fence
     sa.Column("pool", Word),  # the pool of workers its current Run is handed to
@@ -64,16 +66,23 @@ jobs = sa.Table(
     sa.Column("total", sa.BigInteger, nullable=False),
     sa.Column("unit", Word, nullable=False),
     sa.Column("rate", sa.Double),
+    sa.Column("progressed_at", sa.Double),  # when the current Run last got further, or began
     sa.Column("model_version_id", Key, sa.ForeignKey("model_versions.id")),  # published (train) or used (generate)
     sa.Column("error_code", Word),
     sa.Column("error_message", Text),
     sa.Column("error_hint", Text),
+    sa.Column("submission_pk", Key, sa.ForeignKey("submissions.id")),  # the request that made it
+    sa.Column("retry_of", Short(16)),  # the public id of the ended job that this one does again
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("started_at", sa.Double),
     sa.Column("finished_at", sa.Double),
     sa.UniqueConstraint("tenant_id", "job_id"),
     sa.Index("ix_jobs_tenant_id_name_id", "tenant_id", "name", "id"),
     sa.Index("ix_jobs_state_id", "state", "id"),
+    sa.Index("ix_jobs_submission_pk_id", "submission_pk", "id"),
+    sa.Index("ix_jobs_run_at", "run_at"),
+    sa.Index("ix_jobs_deadline_at", "deadline_at"),
+    sa.Index("ix_jobs_finished_at", "finished_at"),
 )
 
 submissions = sa.Table(
@@ -83,7 +92,7 @@ submissions = sa.Table(
     _tenant(),
     sa.Column("key", Short(255), nullable=False),
     sa.Column("body_digest", Digest, nullable=False),
-    sa.Column("job_ids", Json, nullable=False),
+    sa.Column("count", sa.Integer, nullable=False, server_default="0"),  # of its jobs
     sa.Column("created_at", sa.Double, nullable=False),
     sa.UniqueConstraint("tenant_id", "key"),
 )
@@ -114,6 +123,7 @@ runs = sa.Table(
     sa.Column("finished_at", sa.Double),
     sa.UniqueConstraint("job_pk", "number"),
     sa.Index("ix_runs_state", "state"),
+    sa.Index("ix_runs_finished_at", "finished_at"),
 )
 
 shards = sa.Table(
@@ -240,6 +250,15 @@ leaders = sa.Table(
     sa.Column("term", sa.BigInteger, nullable=False),
     sa.Column("expires_at", sa.Double, nullable=False),
     sa.Column("data", Json, nullable=False),  # what the leader last saw of the engine, for `status`
+)
+
+
+# One row: which record this is. A restored copy gets another value, so that tokens of the first one open nothing in it.
+identity = sa.Table(
+    "identity",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("incarnation", Word, nullable=False),
 )
 
 

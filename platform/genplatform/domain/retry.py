@@ -14,6 +14,10 @@ class Cause(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     NODE_LOST = "node_lost"  # the worker died or fell silent
     PREEMPTED = "preempted"  # asked to make room
+    PAUSED = "paused"  # a person paused its job
+    STALLED = "stalled"  # its worker lives and got no further within the job's own deadline for progress
+    TIMEOUT = "timeout"  # it took longer than its job allows a run
+    DEADLINE = "deadline"  # the time by which its job must have ended has passed
     SHUTDOWN = "shutdown"  # the platform was taken down cleanly
     START_FAILED = "start_failed"  # the engine could not start it
     CANCELLED = "cancelled"
@@ -30,7 +34,7 @@ class Decision:
 
 
 # Causes that say nothing about the job itself have budgets of their own and spend none of the spec's.
-UNLIMITED = frozenset({Cause.PREEMPTED, Cause.SHUTDOWN})
+UNLIMITED = frozenset({Cause.PREEMPTED, Cause.PAUSED, Cause.SHUTDOWN})
 START_BUDGET = 5
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 60.0

@@ -26,6 +26,7 @@ from genplatform.spec import parse_stored, retry_policy
 RUN_ENDS = {
     Cause.NODE_LOST: RunState.LOST,
     Cause.PREEMPTED: RunState.PREEMPTED,
+    Cause.PAUSED: RunState.PREEMPTED,
     Cause.SHUTDOWN: RunState.PREEMPTED,
     Cause.CANCELLED: RunState.CANCELLED,
 }

@@ -58,9 +58,12 @@ def submit(
         return {"jobs": [_planned(d) for d in documents], "next": None}
     try:
         with w.catalog.write() as tx:
-            keys = _insert(w, tx, tenant, documents)
-            if key is not None and not tx.jobs.add_submission(tenant, key, asked, [k.job_id for k in keys], w.clock()):
-                raise _SameKey
+            submission = None
+            if key is not None:
+                submission = tx.jobs.add_submission(tenant, key, asked, len(documents), w.clock())
+                if submission is None:
+                    raise _SameKey
+            keys = _insert(w, tx, tenant, documents, submission)
             answer = present.jobs(w, tx, tx.jobs.by_ids(tenant, [k.job_id for k in keys]))
     except _SameKey:
         return _submitted(w, tenant, key, asked) or {"jobs": [], "next": None}
@@ -81,10 +84,12 @@ def _submitted(w: Wiring, tenant: str, key: str | None, asked: str) -> dict[str,
             raise Conflict(
                 f"The idempotency key {key!r} was used for another job file.", "Use a new key for a new submit."
             )
-        return {"jobs": present.jobs(w, tx, tx.jobs.by_ids(tenant, earlier.job_ids)), "next": None}
+        return {"jobs": present.jobs(w, tx, tx.jobs.submitted(earlier.id, limit=earlier.count)), "next": None}
 
 
-def _insert(w: Wiring, tx: Transaction, tenant: str, documents: Sequence[JobDocument]) -> list[JobKey]:
+def _insert(
+    w: Wiring, tx: Transaction, tenant: str, documents: Sequence[JobDocument], submission: int | None
+) -> list[JobKey]:
     """Add the jobs, their needs and their first events."""
     now = w.clock()
     needs = _resolve(tx, tenant, documents, lock=True)
@@ -101,6 +106,7 @@ def _insert(w: Wiring, tx: Transaction, tenant: str, documents: Sequence[JobDocu
             "job_id": new_id("j", w.randbelow),
             "state": (JobState.WAITING if open_needs else JobState.QUEUED).value,
             "open_needs": open_needs,
+            "submission_pk": submission,
             "created_at": now,
         }
         if open_needs:
