@@ -1,7 +1,8 @@
 # genctl's workshop. `make demo` shows it, `make test` proves it; each sets up what it needs in .venv.
 #
 #   PYTHON=python3.12        the interpreter to use instead of the newest one found
-#   ARGS="..."               for `make test`: what to give to pytest, such as tests/genplatform/spec or -k name
+#   ARGS="..."               for `make test`: what to give to pytest, such as tests/genplatform/spec or -k name;
+#                            for `make bench`: what to measure, such as queue or queue/submit
 #   PIP_ARGS="..."           more for pip, for example PyTorch's own index of small CPU builds (see the README)
 #
 # Kept to GNU make 3.81, the one that macOS ships.
@@ -14,12 +15,13 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -qq -c constrain
 PIP_ARGS :=
 PYTHON :=
 
-.PHONY: help setup demo lint test clean
+.PHONY: help setup demo lint test bench clean
 
 help:
 	@echo "make demo    start the platform, train a small GAN on real digits, generate 1,000 pictures, serve it"
 	@echo "make test    run the tests"
 	@echo "make lint    check style, types and the import rules"
+	@echo "make bench   measure it: a table here, and JSON in bench/results/"
 	@echo "make setup   only make the virtual environment in $(VENV) (the others do it by themselves)"
 	@echo "make clean   remove $(VENV) and the caches of the tools"
 
@@ -43,6 +45,9 @@ ifeq ($(ARGS),)
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
+
+bench: $(STAMP)
+	@$(BIN)/python -m bench $(ARGS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

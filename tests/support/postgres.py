@@ -38,14 +38,20 @@ OPTIONS = {
     "full_page_writes": "off",
     "autovacuum": "off",
 }
+# For who measures: as durable as a server is that nobody configured.
+DURABLE = {"listen_addresses": "", "max_connections": "200"}
 
 
 class PostgresServer:
-    """One server. `database` makes a fresh database in it, empty or a copy of another, and returns its URL."""
+    """One server. `database` makes a fresh database in it, empty or a copy of another, and returns its name.
 
-    def __init__(self) -> None:
+    With `durable` it syncs each commit to the disk, as a server does that nobody configured.
+    """
+
+    def __init__(self, *, durable: bool = False) -> None:
         # A socket's path ends at 107 characters, so the folder lies in /tmp wherever the tests' own folder is.
         self.folder = Path(tempfile.mkdtemp(prefix="gp-", dir="/tmp"))
+        self._durable = durable
         self._owner: subprocess.Popen[str] | None = None
         self._made = 0
 
@@ -59,7 +65,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start the server and return when it answers; raises with what it said when it does not."""
         self._owner = subprocess.Popen(
-            [sys.executable, __file__, str(self.folder)],
+            [sys.executable, __file__, str(self.folder), "durable" if self._durable else ""],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -120,7 +126,7 @@ def _copied(folder: Path) -> Path:
     return package
 
 
-def _own(folder: Path) -> None:
+def _own(folder: Path, options: dict[str, str]) -> None:
     """Run a server in `folder` until standard input ends."""
     package, user = PACKAGE, None
     if os.geteuid() == 0:
@@ -134,7 +140,7 @@ def _own(folder: Path) -> None:
         command = [str(programs / program), "-D", str(data), *arguments]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, user=user, cwd=folder)
 
-    options = {**OPTIONS, "unix_socket_directories": str(folder)}
+    options = {**options, "unix_socket_directories": str(folder)}
     try:
         run("initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
         settings = " ".join(f"-c {name}='{value}'" for name, value in options.items())
@@ -149,4 +155,4 @@ def _own(folder: Path) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    _own(Path(sys.argv[1]))
+    _own(Path(sys.argv[1]), DURABLE if sys.argv[2] else OPTIONS)
