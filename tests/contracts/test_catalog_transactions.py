@@ -33,7 +33,7 @@ def test_a_transaction_that_raises_leaves_nothing(catalog):
         with catalog.write() as tx:
             job_pk = a_job(tx)
             tx.events.add("default", job_pk, NOW, "submitted", {})
-            tx.jobs.add_submission("default", "key", "d" * 64, ["j_aaaaaaaaaa"], NOW)
+            tx.jobs.add_submission("default", "key", "d" * 64, 1, NOW)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -63,7 +63,6 @@ def test_reading_goes_on_while_a_write_is_open_and_would_not_wait_for_it(sqlite_
         a_job(tx)
         with catalog.read() as reader:
             names = reader.models.names("default")
-            catalog.check()
 
     catalog.close()
     assert names == ["noise"]
@@ -108,6 +107,22 @@ def test_sqlite_locked_by_another_process_is_unavailable_and_says_so(sqlite_url,
     catalog.close()
     assert "Another process" in raised.value.hint
     assert "0 s" in raised.value.hint
+
+
+def test_a_check_tells_that_no_write_is_possible_although_reading_is(sqlite_url, tmp_path: Path):
+    catalog = Catalog(sqlite_url, busy_seconds=0)
+
+    with closing(sqlite3.connect(tmp_path / "catalog.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(errors.Unavailable, match="locked"):
+            catalog.check()
+        with catalog.read() as tx:
+            names = tx.models.names("default")
+        other.execute("ROLLBACK")
+    catalog.check()
+
+    catalog.close()
+    assert names == ["noise"]
 
 
 def test_a_damaged_sqlite_file_is_unavailable_and_says_so(tmp_path: Path):

@@ -17,6 +17,10 @@ from genplatform.catalog.leaders import Leaders
 from genplatform.catalog.models import Models
 from genplatform.catalog.runs import Runs
 from genplatform.catalog.shards import Shards
+from genplatform.catalog.tables import identity
+
+# The identity's only row has another number.
+NOBODY = 0
 
 
 class Transaction:
@@ -39,6 +43,9 @@ class Catalog:
     def __init__(self, url: str, *, busy_seconds: float = database.BUSY_SECONDS) -> None:
         self.url = url
         self.engine = database.connect(url, busy_seconds=busy_seconds)
+        # Whoever asks whether a write is possible should hear soon that it is not.
+        soon = min(busy_seconds, database.CHECK_SECONDS)
+        self._checker = database.connect(url, busy_seconds=soon, connections=1, pool_seconds=soon)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -53,10 +60,13 @@ class Catalog:
             yield Transaction(connection)
 
     def check(self) -> None:
-        """Return when the database answers and has our tables."""
-        with database.transaction(self.engine, write=False) as connection:
-            connection.execute(sa.text("SELECT count(*) FROM leaders"))
+        """Return when the database has our tables and takes a write, of which nothing remains."""
+        with database.transaction(self._checker, write=True) as connection:
+            # SQLite does not write what an update leaves as it is.
+            connection.execute(sa.insert(identity).values(id=NOBODY, incarnation=""))
+            connection.execute(sa.delete(identity).where(identity.c.id == NOBODY))
 
     def close(self) -> None:
         """Give the connections back."""
         self.engine.dispose()
+        self._checker.dispose()

@@ -6,8 +6,11 @@ reads first and writes later would otherwise fail at random when another process
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from genplatform.errors import SettingsError, Unavailable
 
 BUSY_SECONDS = 15.0
+CHECK_SECONDS = 2.0
 POOL_SECONDS = 30.0
 # The most connections one process opens, and how many of them it keeps open.
 CONNECTIONS = 40
@@ -94,6 +98,13 @@ def _sqlite(url: URL, busy_seconds: float, pool: dict[str, Any]) -> sa.Engine:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
+    @event.listens_for(engine, "do_connect")
+    def _open(_dialect: Any, _record: Any, arguments: list[str], _options: Any) -> None:
+        # SQLite would open it to read alone, and that connection could never write, whatever becomes of the disk.
+        path = Path(arguments[0])
+        if path.exists() and not os.access(path, os.W_OK):
+            raise sqlite3.OperationalError("attempt to write a readonly database")
+
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         mode = connection.get_execution_options().get("genctl_begin", "IMMEDIATE")
@@ -143,6 +154,10 @@ def _unavailable(engine: sa.Engine, error: DBAPIError) -> Unavailable:
     if engine.dialect.name == "sqlite" and "locked" in cause:
         seconds = engine.get_execution_options()["genctl_busy_seconds"]
         hint = f"Another process has held the database's write lock for {seconds:g} s; end it, then try again."
+    elif engine.dialect.name == "sqlite" and "is full" in cause:
+        hint = f"Free some space on the disk of {engine.url.database}, then try again."
+    elif engine.dialect.name == "sqlite" and "readonly" in cause:
+        hint = f"Let this user write {engine.url.database} (is its disk mounted read-only?), then try again."
     elif "no such table" in cause or "no such column" in cause or _sqlstate(error) in MISSING_TABLES:
         hint = UPGRADE_HINT
     elif _sqlstate(error) == MISSING_DATABASE or f'database "{engine.url.database}" does not exist' in said:
