@@ -3,6 +3,7 @@
 #   PYTHON=python3.12        the interpreter to use instead of the newest one found
 #   ARGS="..."               for `make test`: what to give to pytest, such as tests/genplatform/spec or -k name;
 #                            for `make bench`: what to measure, such as queue or queue/submit
+#   SECONDS=1200             how long `make soak` soaks
 #   PIP_ARGS="..."           more for pip, for example PyTorch's own index of small CPU builds (see the README)
 #
 # Kept to GNU make 3.81, the one that macOS ships.
@@ -13,13 +14,15 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.genctl-stamp
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt
 PIP_ARGS :=
+SECONDS := 1200
 PYTHON :=
 
-.PHONY: help setup demo lint test bench clean
+.PHONY: help setup demo lint test soak bench clean
 
 help:
 	@echo "make demo    start the platform, train a small GAN on real digits, generate 1,000 pictures, serve it"
 	@echo "make test    run the tests"
+	@echo "make soak    load the platform and kill its parts for SECONDS=1200, then count everything"
 	@echo "make lint    check style, types and the import rules"
 	@echo "make bench   measure it: a table here, and JSON in bench/results/"
 	@echo "make setup   only make the virtual environment in $(VENV) (the others do it by themselves)"
@@ -45,6 +48,9 @@ ifeq ($(ARGS),)
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
+
+soak: $(STAMP)
+	$(BIN)/python -m pytest tests/soak --soak-seconds=$(SECONDS) -s $(ARGS)
 
 bench: $(STAMP)
 	@$(BIN)/python -m bench $(ARGS)

@@ -14,6 +14,13 @@ from whole_platform import DIGITS, WholePlatform
 from genplatform.catalog import Catalog, migrate
 
 DATABASES = ("sqlite", "postgresql")
+SOAK_SECONDS = 60
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the options of the soak; here, because pytest reads those of inner folders too late."""
+    parser.addoption("--soak-seconds", type=int, default=SOAK_SECONDS, help="how long tests/soak soaks")
+    parser.addoption("--soak-seed", type=int, default=0, help="repeat what a soak drew by chance")
 
 
 @pytest.fixture(scope="session")

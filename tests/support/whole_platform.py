@@ -89,19 +89,18 @@ class WholePlatform:
 
     def actor(self, marks: str) -> int:
         """The pid of the Ray worker process whose title names `marks`, such as RunActor."""
+        return int(eventually(lambda: next(iter(self.actors(marks)), None)))
 
-        def find() -> int | None:
-            for process in psutil.process_iter(["cmdline"]):
-                title = " ".join(process.info["cmdline"] or [])
-                if title.startswith("ray::") and marks in title and self._is_mine(process):
-                    return int(process.pid)
-            return None
-
-        return int(eventually(find))
+    def actors(self, marks: str) -> list[int]:
+        """The pids of all such Ray worker processes there are now."""
+        titles = {p.pid: (" ".join(p.info["cmdline"] or []), p) for p in psutil.process_iter(["cmdline"])}
+        return [
+            pid for pid, (title, p) in titles.items() if title.startswith("ray::") and marks in title and self.owns(p)
+        ]
 
     def listeners(self) -> set[str]:
         """The addresses that the platform's processes listen on, as `address:port name`."""
-        mine = {p.pid: p.name() for p in psutil.process_iter() if self._is_mine(p)}
+        mine = {p.pid: p.name() for p in psutil.process_iter() if self.owns(p)}
         return {
             f"{c.laddr.ip}:{c.laddr.port} {mine[c.pid]}"
             for c in psutil.net_connections(kind="tcp")
@@ -114,7 +113,8 @@ class WholePlatform:
             return ""
         return "\n".join(f"--- {p.name}\n{p.read_text()[-2000:]}" for p in sorted(self.settings.logs.glob("*.log")))
 
-    def _is_mine(self, process: psutil.Process) -> bool:
+    def owns(self, process: psutil.Process) -> bool:
+        """Whether a process is one of this platform's."""
         try:
             return process.environ().get("GENCTL_HOME") == str(self.home)
         except psutil.Error:

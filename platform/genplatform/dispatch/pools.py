@@ -16,7 +16,7 @@ from genplatform.engine.seam import POOL_ACTOR, Engine, Liveness
 from genplatform.errors import GenctlError, LostLeadership, Unavailable
 from genplatform.services import reconcile
 from genplatform.services.context import Wiring
-from genplatform.services.runs import POOL_IDLE_SECONDS
+from genplatform.services.runs import POOL_IDLE_SECONDS, START_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ class Pools:
         self._young: dict[str, tuple[int, float]] = {}
         self._missed: set[str] = set()
         self._silent: set[str] = set()
+        self._answered: set[str] = set()
         self._idle: dict[str, float] = {}
         self._number = 0
 
@@ -65,13 +66,19 @@ class Pools:
         idle = [name for name in self._workers if name not in busy and _pool(name) in waiting]
         self._idle = {name: self._idle.get(name, now) for name in idle}
         alive = self._engine.liveness(idle, PING_SECONDS)
-        silent = {name for name in idle if alive.get(name) is Liveness.SILENT}
+        answered = self._answered | {name for name, state in alive.items() if state is Liveness.ALIVE}
+        self._answered = answered & self._workers.keys()
+        # On a busy machine a process takes long to start: one that has not answered yet is not silent, but new.
+        silent = {name for name in idle if alive.get(name) is Liveness.SILENT and self._should_answer(name)}
         stuck = {name for name, since in self._idle.items() if now - since > LOAD_SECONDS}
         for name in sorted((silent & self._silent) | stuck):
             log.warning("pool_worker_replaced", extra={"actor": name, "silent": name in silent})
             self._engine.kill(name)
             self.forget(name)
         self._silent = silent
+
+    def _should_answer(self, name: str) -> bool:
+        return name in self._answered or self._w.clock() - _started(name) > START_SECONDS
 
     def idle(self, open_jobs: Iterable[JobRow]) -> dict[str, Demand]:
         """Return the workers of pools that no open job uses, with their sizes: warm, and room for whoever is next."""

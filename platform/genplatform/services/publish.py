@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from genplatform.catalog import JobRow, Transaction
+from genplatform.catalog import JobRow, ShardRow, Transaction
 from genplatform.domain import layout
 from genplatform.domain.keys import ClaimKey, JobKey, RunKey
 from genplatform.domain.states import JobState, ShardState
@@ -71,6 +71,16 @@ def _publish_shard(w: Wiring, tx: Transaction, pool: str, key: ClaimKey, body: w
         return "There is no such shard."
     if shard.state == ShardState.PUBLISHED and (shard.run, shard.claim) == (key.run, key.claim):
         return None
+    reason = _settle(w, tx, job, shard, pool, key, body)
+    if reason is not None:
+        said = {"run": key.run, "shard": key.shard, "claim": key.claim, "message": reason}
+        tx.events.add(job.tenant_id, job.id, w.clock(), "refused", said)
+    return reason
+
+
+def _settle(
+    w: Wiring, tx: Transaction, job: JobRow, shard: ShardRow, pool: str, key: ClaimKey, body: wire.PublishShard
+) -> str | None:
     at_work = job.job_state in (JobState.STARTING, JobState.RUNNING)
     if not at_work or (job.run, job.pool) != (key.run, pool):
         return f"Run {key.run} is not the current one, or another pool's."

@@ -11,6 +11,7 @@ from small_platform import TENANT, generate, train
 from genplatform.dispatch.pools import PREFIX
 from genplatform.errors import Unavailable
 from genplatform.services import cancel
+from genplatform.services.runs import START_SECONDS
 
 
 def pool_workers(d: Dispatched) -> list[str]:
@@ -201,12 +202,27 @@ def test_a_silent_worker_without_a_claim_is_replaced_while_work_waits(d: Dispatc
     g = d.one(generate())
     d.tick()
     (silent,) = d.workers(g)
+    d.go(6)
     d.engine.table[silent.name].silent = True
 
     d.go(20)
 
     assert d.engine.killed == [silent.name]
     assert d.workers(g)[0].work() == 3
+
+
+def test_a_worker_that_has_not_answered_yet_is_new_for_a_while_and_then_silent(d: Dispatched) -> None:
+    g = d.one(generate())
+    d.tick()
+    (slow,) = d.workers(g)
+    d.engine.table[slow.name].silent = True
+
+    d.go(START_SECONDS - 5)
+    before = list(d.engine.killed)
+    d.go(20)
+
+    assert before == []
+    assert d.engine.killed == [slow.name]
 
 
 def test_a_cancelled_jobs_workers_are_not_replaced(d: Dispatched) -> None:
