@@ -1,4 +1,4 @@
-"""Jobs: submit, list, show, cancel, and what a job left behind."""
+"""Jobs: submit, list, show, cancel, pause, resume, and what a job left behind."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from genplatform.domain.states import JobState
 from genplatform.errors import BadRequest
 from genplatform.services import cancel as cancelling
 from genplatform.services import jobs, submit
+from genplatform.services import pause as pausing
+from genplatform.services import resume as resuming
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -116,6 +118,18 @@ def show_job(w: Wired, tenant: Tenant, ref: Ref) -> JSONResponse:
 def cancel_job(w: Wired, tenant: Tenant, ref: Ref) -> JSONResponse:
     """Ask a job to stop; what it published stays. A job that is over stays as it is."""
     return JSONResponse(cancelling.cancel(w, tenant, ref))
+
+
+@router.post("/{ref}/pause", responses=shape(Job))
+def pause_job(w: Wired, tenant: Tenant, ref: Ref) -> JSONResponse:
+    """Pause a job: it gives its workers up and keeps what it made. One at work is `paused` once it has let go."""
+    return JSONResponse(pausing.pause(w, tenant, ref))
+
+
+@router.post("/{ref}/resume", responses=shape(Job))
+def resume_job(w: Wired, tenant: Tenant, ref: Ref) -> JSONResponse:
+    """Resume a paused job, or take back a pause that is not done yet."""
+    return JSONResponse(resuming.resume(w, tenant, ref))
 
 
 @router.get("/{ref}/events", responses=shape(Events))

@@ -14,7 +14,7 @@ from genplatform.catalog.rows import JobRow
 from genplatform.catalog.tables import insert_new, jobs, needs, submissions
 from genplatform.domain.job import Reason
 from genplatform.domain.keys import JobKey
-from genplatform.domain.states import TERMINAL_JOB_STATES, JobState, sources
+from genplatform.domain.states import ACTIVE_JOB_STATES, TERMINAL_JOB_STATES, JobState, sources
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Jobs:
         return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id))]
 
     def dependents_of(self, job_pk: int) -> list[JobRow]:
-        """Return the waiting jobs that need this one."""
+        """Return the jobs that need this one."""
         query = sa.select(jobs).join(needs, needs.c.job_pk == jobs.c.id).where(needs.c.needs_pk == job_pk)
         return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id))]
 
@@ -179,8 +179,10 @@ class Jobs:
 
         With `run`, only while that Run is the current one: this is the fence. `new_run`
         makes another Run the current one. False when nothing was changed. `values` are
-        written with it.
+        written with it; what was wished of a Run goes when the job has none any more.
         """
+        if to not in ACTIVE_JOB_STATES:
+            values = {"wish": None} | values
         allowed = sources(to) if only_from is None else sources(to) & set(only_from)
         query = sa.update(jobs).where(jobs.c.id == job_pk, jobs.c.state.in_([s.value for s in allowed]))
         if run is not None:
@@ -197,11 +199,14 @@ class Jobs:
         return self._db.execute(query.values(**values)).rowcount == 1
 
     def need_met(self, needs_pk: int) -> list[int]:
-        """Count one need down for every waiting job that has it; returns those with none left."""
-        waiting = sa.select(needs.c.job_pk).where(needs.c.needs_pk == needs_pk)
-        mine = jobs.c.id.in_(waiting) & (jobs.c.state == JobState.WAITING.value)
-        self._db.execute(sa.update(jobs).where(mine).values(open_needs=jobs.c.open_needs - 1))
-        ready = sa.select(jobs.c.id).where(mine, jobs.c.open_needs <= 0)
+        """Count one need down for every job that waits for it, also a paused one.
+
+        Returns those with none left that are not paused.
+        """
+        mine = jobs.c.id.in_(sa.select(needs.c.job_pk).where(needs.c.needs_pk == needs_pk))
+        held = jobs.c.state.in_([JobState.WAITING.value, JobState.PAUSED.value])
+        self._db.execute(sa.update(jobs).where(mine, held).values(open_needs=jobs.c.open_needs - 1))
+        ready = sa.select(jobs.c.id).where(mine, jobs.c.state == JobState.WAITING.value, jobs.c.open_needs <= 0)
         return [row.id for row in self._db.execute(ready.order_by(jobs.c.id))]
 
     def counts(self) -> dict[str, int]:

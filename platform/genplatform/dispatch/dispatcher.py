@@ -1,8 +1,8 @@
 """The dispatcher: one of them leads, and brings queued jobs to work.
 
-    lead ──> take in what was submitted ──> fold reports ──> close what was lost ──> stop what was cancelled
-      ^                                                                                        │
-      └── wait for a wake <── fill pools <── start what fits <── finish what is complete <─────┘
+    lead ──> take in what was submitted ──> fold reports ──> close what was lost ──> stop what is to stop
+      ^                                                                                      │
+      └── wait for a wake <── fill pools <── start what fits <── finish what is complete <───┘
 
 Everything it holds in memory is rebuilt from the catalog; every write carries the leader's term.
 A part that cannot reach Ray, Redis or the catalog is tried again with the next tick, and
@@ -108,7 +108,7 @@ class Dispatcher:
         if now - self._swept >= SWEEP_SECONDS:
             self._swept = now
             self._try("sweep", lambda: self._losses.sweep(term, jobs))
-        self._try("stop", lambda: self._stopping.cancelled(term, jobs))
+        self._try("stop", lambda: self._stopping.obey(term, jobs))
         self._finish(term, jobs)
         if start:
             self._try("start", lambda: self._starting.start(term, jobs))

@@ -45,6 +45,12 @@ class ReasonCode(StrEnum):
     CANCELLED_BY_USER = "cancelled_by_user"
 
 
+class Wish(StrEnum):
+    """What a person asked of a Job's open Run and is not done yet; it goes when the Run does."""
+
+    PAUSE = "pause"
+
+
 @dataclass(frozen=True)
 class Reason:
     """A typed reason and a sentence for people."""

@@ -6,10 +6,10 @@ from typing import Any
 
 from genplatform.domain.job import ReasonCode
 from genplatform.domain.states import ACTIVE_JOB_STATES, TERMINAL_JOB_STATES, JobState
-from genplatform.errors import Conflict
 from genplatform.services import lookup, present
 from genplatform.services.context import Effects, Wiring
 from genplatform.services.endings import cancel_job
+from genplatform.services.refusals import stands
 
 
 def cancel(w: Wiring, tenant: str, ref: str) -> dict[str, Any]:
@@ -23,14 +23,13 @@ def cancel(w: Wiring, tenant: str, ref: str) -> dict[str, Any]:
         job = tx.jobs.by_id(tenant, found.job_id, lock=True) or found
         state = job.job_state
         if state in TERMINAL_JOB_STATES and state is not JobState.CANCELLED:
-            raise Conflict(
-                f"Job {job.job_id} ({job.name}) has {state.value} already.", "There is nothing left to cancel."
-            )
+            raise stands(job, "There is nothing left to cancel.")
         if state in ACTIVE_JOB_STATES and state is not JobState.CANCELLING:
             message = "It was asked to stop; its worker lets go of it."
             tx.jobs.move(
                 job.id,
                 JobState.CANCELLING,
+                wish=None,
                 reason_code=ReasonCode.CANCELLED_BY_USER.value,
                 reason_message=message,
             )

@@ -2,8 +2,8 @@
 
     a Run is open ──(its worker fails, falls silent, is stopped)──> the Run is closed
          │                                                             │ RetryPolicy
-         └── the Job was being cancelled ──> cancelled                 ├──> queued | waiting (another Run)
-                                                                       └──> failed ──> dependents cancelled
+         ├── the Job was being cancelled ──> cancelled                 ├──> queued | waiting (another Run)
+         └── the Job was asked to pause ───> paused                    └──> failed ──> dependents cancelled
 
 Nothing is closed twice: every step is conditional on the Run still being the current one.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from genplatform.catalog import JobRow, Transaction
-from genplatform.domain.job import JobKind, ReasonCode
+from genplatform.domain.job import JobKind, ReasonCode, Wish
 from genplatform.domain.keys import ClaimKey, RunKey
 from genplatform.domain.retry import Cause, Decision, RetryPolicy
 from genplatform.domain.states import ACTIVE_JOB_STATES, JobState, RunState, ShardState
@@ -75,6 +75,10 @@ def end_run(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, ending: E
     if cancelling:
         cancel_job(w, tx, effects, job, ReasonCode.CANCELLED_BY_USER, "It was cancelled.")
         return JobState.CANCELLED
+    if job.wish == Wish.PAUSE and not _is_of_the_job(ending):
+        run_at = now + decision.delay if decision.retry and decision.delay else None
+        pause_job(w, tx, effects, job, f"It is paused. {ending.message}", run_at)
+        return JobState.PAUSED
     if not decision.retry:
         fail_job(w, tx, effects, job, ending)
         return JobState.FAILED
@@ -88,6 +92,11 @@ def decide(w: Wiring, tx: Transaction, job: JobRow, ending: Ending) -> Decision:
     ended = tx.runs.ended_by_cause(job.id)
     ended[ending.cause] = ended.get(ending.cause, 0) + 1
     return _policy(job).decide(ending.cause, ended, w.jitter())
+
+
+def _is_of_the_job(ending: Ending) -> bool:
+    """Tell whether the job itself is what ended the Run: it fails then, also when a person asked it to pause."""
+    return ending.final or ending.cause is Cause.USER_ERROR
 
 
 def _policy(job: JobRow) -> RetryPolicy:
@@ -112,6 +121,23 @@ def _try_again(
     if to is JobState.QUEUED:
         effects.add(lambda: w.queues.submit([job.key]))
     return to
+
+
+def pause_job(
+    w: Wiring, tx: Transaction, effects: Effects, job: JobRow, message: str, run_at: float | None = None
+) -> None:
+    """Bring a Job to `paused`; `run_at` is kept for it, for a back-off goes on while it is paused."""
+    tx.jobs.move(
+        job.id,
+        JobState.PAUSED,
+        run=job.run,
+        reason_code=ReasonCode.PAUSED.value,
+        reason_message=message,
+        run_at=run_at,
+        rate=None,
+    )
+    tx.events.add(job.tenant_id, job.id, w.clock(), "paused", {"run": job.run, "message": message})
+    effects.add(lambda: w.queues.clear_stop(job.key))
 
 
 def fail_job(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, ending: Ending) -> None:
@@ -182,7 +208,7 @@ def _cancel_dependents(w: Wiring, tx: Transaction, effects: Effects, job: JobRow
         need, how = ended.popleft()
         message = f"It needs {need.name} ({need.job_id}), which {how}."
         for dependent in tx.jobs.dependents_of(need.id):
-            waits = dependent.job_state is JobState.WAITING
+            waits = dependent.job_state in (JobState.WAITING, JobState.PAUSED)
             if waits and _cancel_one(w, tx, effects, dependent, ReasonCode.DEPENDENCY_FAILED, message):
                 ended.append((dependent, "was cancelled"))
 

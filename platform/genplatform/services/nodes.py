@@ -80,6 +80,8 @@ def artifact(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]
     now = w.clock()
     with w.catalog.write() as tx:
         job = current_job(tx, key)
+        if job.job_state not in AT_WORK:
+            raise _fenced(key)  # a cancel that was acknowledged lets nothing more into the record
         if any((a.key, a.run) == (said.key, key.run) for a in tx.artifacts.of_job(job.id, said.kind)):
             return {}  # told again, because the answer was lost
         values = said.model_dump(exclude={"job_id"})
@@ -145,7 +147,7 @@ def released(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]
     """Close a Run that stopped because it was asked to; its budget of tries is not touched."""
     said = wire.parse(wire.Released, body)
     key = own_run(grant, said)
-    cause = {"cancel": Cause.CANCELLED, "pause": Cause.PREEMPTED, "shutdown": Cause.SHUTDOWN}[said.reason]
+    cause = {"cancel": Cause.CANCELLED, "pause": Cause.PAUSED, "shutdown": Cause.SHUTDOWN}[said.reason]
     at = "" if said.step is None else f" at step {said.step}"
     if close_run(w, key, Ending(cause, f"It stopped{at} as asked ({said.reason}).")) is None:
         raise _fenced(key)
@@ -223,7 +225,7 @@ def _note_running(w: Wiring, tx: Transaction, job: JobRow, node: str, worker: st
     if job.job_state not in AT_WORK:
         return
     if tx.runs.move(job.id, job.run, RunState.RUNNING, node=node, worker=worker, started_at=now):
-        reason = {"reason_code": None, "reason_message": None}
+        reason = {"reason_code": None, "reason_message": None} if job.wish is None else {}
         tx.jobs.move(job.id, JobState.RUNNING, run=job.run, started_at=job.started_at or now, **reason)
         tx.events.add(job.tenant_id, job.id, now, "running", {"run": job.run, "node": node, "worker": worker})
 

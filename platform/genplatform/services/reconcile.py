@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from genplatform.catalog import JobRow
-from genplatform.domain.job import JobKind, Reason
+from genplatform.domain.job import JobKind, Reason, Wish
 from genplatform.domain.keys import ClaimKey, JobKey, LeaseKey, ShardKey
 from genplatform.domain.states import ACTIVE_JOB_STATES, JobState, ShardState
 from genplatform.domain.times import LEASE_SECONDS
@@ -111,6 +111,8 @@ def restore(w: Wiring, jobs: list[JobRow]) -> None:
         for job in jobs:
             if job.job_state is JobState.CANCELLING:
                 w.queues.flag_stop(job.key, "cancel")
+            elif job.wish == Wish.PAUSE:
+                w.queues.flag_stop(job.key, "pause")
             if job.kind != JobKind.GENERATE:
                 _regrant(w, [job.run_key], START_SECONDS if job.job_state is JobState.STARTING else LEASE_SECONDS)
             elif job.pool is not None and job.job_state is not JobState.CANCELLING:

@@ -236,3 +236,19 @@ def test_status_tells_of_each_part(w: Wiring, api: TestClient) -> None:
     }
     assert alone.state == "degraded"
     assert led.state == "up"
+
+
+def test_a_job_is_paused_and_resumed_and_what_is_over_is_not(api: TestClient) -> None:
+    (job,) = submit(api).json()["jobs"]
+    at = f"/api/v1/jobs/{job['id']}"
+
+    paused = shapes.Job.model_validate(api.post(f"{at}/pause").json())
+    resumed = shapes.Job.model_validate(api.post(f"{at}/resume").json())
+
+    assert (paused.state, paused.reason and paused.reason.code) == ("paused", "paused")
+    assert (resumed.state, resumed.reason) == ("queued", None)
+    api.post(f"{at}/cancel")
+    for verb in ("pause", "resume"):
+        refused = api.post(f"{at}/{verb}")
+        assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+        assert api.post(f"/api/v1/jobs/nothing/{verb}").status_code == 404

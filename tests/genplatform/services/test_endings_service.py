@@ -121,7 +121,7 @@ def test_a_start_that_fails_has_a_budget_of_the_platforms_own(p: SmallPlatform) 
 
 @pytest.mark.parametrize(
     ("said", "state", "cause"),
-    [("cancel", "failed", "cancelled"), ("pause", "queued", "preempted"), ("shutdown", "queued", "shutdown")],
+    [("cancel", "failed", "cancelled"), ("pause", "queued", "paused"), ("shutdown", "queued", "shutdown")],
 )
 def test_a_run_that_let_go(p: SmallPlatform, said: str, state: str, cause: str) -> None:
     t = p.one(train())
