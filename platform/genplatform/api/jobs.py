@@ -19,6 +19,7 @@ from genplatform.services import cancel as cancelling
 from genplatform.services import jobs, submit
 from genplatform.services import pause as pausing
 from genplatform.services import resume as resuming
+from genplatform.services.idempotency import LONGEST_KEY
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -79,7 +80,7 @@ async def submit_jobs(
     tenant: Tenant,
     request: Request,
     query: Annotated[SubmitQuery, InQuery()],
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=submit.LONGEST_KEY)] = None,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=LONGEST_KEY)] = None,
 ) -> JSONResponse:
     """Submit a job file. The same key with the same body answers with the same jobs."""
     body = await request.body()

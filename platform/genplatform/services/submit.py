@@ -17,16 +17,10 @@ from genplatform.domain.ids import new_id
 from genplatform.domain.job import JobKind, ReasonCode
 from genplatform.domain.keys import JobKey
 from genplatform.domain.states import TERMINAL_JOB_STATES, JobState
-from genplatform.errors import BadRequest, BadSpec, Conflict, GenctlError, SpecProblem
-from genplatform.services import lookup, present
+from genplatform.errors import BadSpec, GenctlError, SpecProblem
+from genplatform.services import idempotency, lookup, present
 from genplatform.services.context import Wiring, hint
 from genplatform.spec import JobDocument, load, model_ref, parse_stored, published_name
-
-LONGEST_KEY = 255
-
-
-class _SameKey(Exception):
-    """Another submit with this key was committed in the meantime."""
 
 
 def submit(
@@ -45,10 +39,9 @@ def submit(
     With `dry_run` everything is checked and nothing is kept: the specs are returned with
     their defaults. Raises BadSpec with every problem, Conflict for a key used for another body.
     """
-    if key is not None and not 0 < len(key) <= LONGEST_KEY:
-        raise BadRequest(f"The idempotency key has {len(key)} characters.", f"Give 1 to {LONGEST_KEY}.")
+    idempotency.check(key)
     asked = _digest(body, media_type, sets, overrides or {})
-    known = None if dry_run else _submitted(w, tenant, key, asked)
+    known = None if dry_run else idempotency.answered(w, tenant, key, asked)
     if known is not None:
         return known
     documents = load(body, media_type, w.recipes, sets, overrides or {})
@@ -62,29 +55,14 @@ def submit(
             if key is not None:
                 submission = tx.jobs.add_submission(tenant, key, asked, len(documents), w.clock())
                 if submission is None:
-                    raise _SameKey
+                    raise idempotency.SameKey
             keys = _insert(w, tx, tenant, documents, submission)
             answer = present.jobs(w, tx, tx.jobs.by_ids(tenant, [k.job_id for k in keys]))
-    except _SameKey:
-        return _submitted(w, tenant, key, asked) or {"jobs": [], "next": None}
+    except idempotency.SameKey:
+        return idempotency.answered(w, tenant, key, asked) or {"jobs": [], "next": None}
     with hint():
         w.queues.submit(keys)
     return {"jobs": answer, "next": None}
-
-
-def _submitted(w: Wiring, tenant: str, key: str | None, asked: str) -> dict[str, Any] | None:
-    """Return the jobs that this key made before; raises Conflict when its body was another."""
-    if key is None:
-        return None
-    with w.catalog.read() as tx:
-        earlier = tx.jobs.submission(tenant, key)
-        if earlier is None:
-            return None
-        if earlier.body_digest != asked:
-            raise Conflict(
-                f"The idempotency key {key!r} was used for another job file.", "Use a new key for a new submit."
-            )
-        return {"jobs": present.jobs(w, tx, tx.jobs.submitted(earlier.id, limit=earlier.count)), "next": None}
 
 
 def _insert(

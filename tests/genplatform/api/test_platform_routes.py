@@ -14,7 +14,7 @@ from genplatform.api.jobs import JSON, YAML, media_type_of
 from genplatform.errors import BadRequest
 from genplatform.services import leadership
 from genplatform.services.context import Wiring
-from genplatform.services.submit import LONGEST_KEY
+from genplatform.services.idempotency import LONGEST_KEY
 
 Calling = Callable[[FastAPI], TestClient]
 NOISE = "kind: generate\nname: some-noise\nmodel: noise@1\ncount: 200\nseed: 7\n"

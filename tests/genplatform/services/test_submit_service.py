@@ -62,7 +62,7 @@ def test_the_same_key_and_body_are_the_same_jobs(p: SmallPlatform) -> None:
 def test_the_same_key_with_another_wish_is_refused(p: SmallPlatform, body: str, options: dict[str, Any]) -> None:
     p.submit(ROAD, key="k")
 
-    with pytest.raises(Conflict, match="'k' was used for another job file"):
+    with pytest.raises(Conflict, match="'k' was used for another request"):
         p.submit(body, key="k", **options)
     assert len(everything(p)) == 2
 
