@@ -54,15 +54,14 @@ class Dispatcher:
         """Do one round; tells whether this dispatcher leads. With `start` false nothing new is started."""
         term = leadership.lead(self._w, self._holder)
         if term is None:
-            self.term = None
+            self._lost()
             return False
         if term != self.term:
             self._take_over(term)
         try:
             self._round(term, start)
         except LostLeadership:
-            log.warning("leadership_lost", extra={"term": term})
-            self.term = None
+            self._lost()
             return False
         return True
 
@@ -94,6 +93,12 @@ class Dispatcher:
         self.term = term
         self._reconciled = self._swept = 0.0
         self._leftovers.take_over()
+
+    def _lost(self) -> None:
+        """Stand by, if this one led."""
+        if self.term is not None:
+            log.warning("leadership_lost", extra={"term": self.term})
+            self.term = None
 
     def _round(self, term: int, start: bool) -> None:
         now = self._w.clock()

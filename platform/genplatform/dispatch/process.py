@@ -36,8 +36,10 @@ def run(
     while not over.is_set():
         keeper.came_round()
         try:
-            dispatcher.tick()
-            wait_for_wake(IDLE_SECONDS)
+            if dispatcher.tick():
+                wait_for_wake(IDLE_SECONDS)
+            else:
+                over.wait(IDLE_SECONDS)  # a wake is heard once: it is for the one that leads
         except GenctlError as error:
             log.warning("tick_failed", extra={"detail": error.message})
             over.wait(TROUBLE_SECONDS)

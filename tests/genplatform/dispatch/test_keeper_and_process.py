@@ -87,3 +87,31 @@ def test_it_outlives_what_it_cannot_reach(d: Dispatched, monkeypatch: pytest.Mon
     monkeypatch.setattr(process, "TROUBLE_SECONDS", 0.0)
 
     assert run(d, 4, trouble=3) == 4
+
+
+@pytest.mark.usefixtures("signals")
+def test_one_that_stands_by_leaves_the_wakes_to_the_one_that_leads(
+    d: Dispatched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "IDLE_SECONDS", 0.0)
+    assert d.dispatcher.tick()
+    standby = d.another("d2")
+    rounds: list[bool] = []
+    tick = standby.tick
+
+    def last_of_three() -> bool:
+        if len(rounds) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        rounds.append(tick())
+        return rounds[-1]
+
+    monkeypatch.setattr(standby, "tick", last_of_three)
+    heard: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        heard.append(seconds)
+        return True
+
+    process.run(standby, ServingController(d.w, InlineServing()), Keeper(standby.renew, d.clock), wait)
+
+    assert (rounds, heard) == ([False] * 3, [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from dispatched import Dispatched
 from hand_engine import HandEngine
 from small_platform import TENANT, generate, train
@@ -78,7 +79,7 @@ def test_what_died_while_nobody_led_is_noticed(d: Dispatched) -> None:
     assert again.work() == 3
 
 
-def test_one_that_lost_the_lead_while_it_paused_writes_nothing(d: Dispatched) -> None:
+def test_one_that_lost_the_lead_while_it_paused_writes_nothing(d: Dispatched, caplog: pytest.LogCaptureFixture) -> None:
     d.tick()
     t = d.one(train())
     d.clock.go(LEADER_LEASE_SECONDS)
@@ -87,8 +88,10 @@ def test_one_that_lost_the_lead_while_it_paused_writes_nothing(d: Dispatched) ->
     assert d.row(t).run == 1
 
     assert not d.dispatcher.tick()
+    assert not d.dispatcher.tick()
 
     assert d.dispatcher.term is None
+    assert [record.message for record in caplog.records].count("leadership_lost") == 1
     assert d.row(t).run == 1
     assert d.engine.killed == []
 
