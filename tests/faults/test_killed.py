@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import redis
+from long_work import GENERATE, TRAIN, claims_of, items_made_once, model_digest, outputs_folder, submitted
 from whole_platform import WholePlatform, eventually, kill
 
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(600)]
-
-TRAIN = "kind: train\nname: {name}\nrecipe: gan\nbudget: {{steps: 1500}}\nseed: 5\ncheckpoint: {{every: 100}}\n"
-GENERATE = "kind: generate\nname: {name}\nmodel: noise@1\ncount: 5000\nseed: 5\nresources: {{workers: 2}}\n"
-
-
-@pytest.fixture(scope="module")
-def undisturbed(platform: WholePlatform) -> str:
-    """The digest of the model that nobody disturbs."""
-    job = platform.json("submit", "-", stdin=TRAIN.format(name="undisturbed"))["jobs"][0]["id"]
-    done = platform.finished(job, 300)
-    assert done["state"] == "succeeded", done
-    return str(platform.json("models", "show", done["model"])["digest"])
 
 
 def killed_part(name: str) -> Callable[[WholePlatform], int]:
@@ -56,7 +41,7 @@ def test_training_ends_with_the_same_model(
     goes_on: bool,
     record_property: Callable[[str, object], None],
 ) -> None:
-    job = platform.json("submit", "-", stdin=TRAIN.format(name=name))["jobs"][0]["id"]
+    job = submitted(platform, TRAIN.format(name=name))
     record_property("killed_at", platform.partway(job))
 
     kill(victim(platform))
@@ -65,15 +50,13 @@ def test_training_ends_with_the_same_model(
     assert done["state"] == "succeeded", (done, platform.logs())
     numbers = [run["number"] for run in done["runs"]]
     assert numbers == ([1] if goes_on else [1, 2]), "a run whose worker lives is adopted; one whose worker died is not"
-    assert platform.json("models", "show", done["model"])["digest"] == undisturbed
-    versions = [m for m in platform.json("models", "ls")["models"] if m["name"] == name]
-    assert len(versions) == 1
+    assert model_digest(platform, done) == undisturbed
 
 
 def test_a_worker_that_is_stopped_is_replaced_and_its_late_word_changes_nothing(
     platform: WholePlatform, undisturbed: str
 ) -> None:
-    job = platform.json("submit", "-", stdin=TRAIN.format(name="zombie"))["jobs"][0]["id"]
+    job = submitted(platform, TRAIN.format(name="zombie"))
     platform.partway(job)
     zombie = platform.actor("RunActor")
 
@@ -85,11 +68,11 @@ def test_a_worker_that_is_stopped_is_replaced_and_its_late_word_changes_nothing(
 
     assert done["state"] == "succeeded", (done, platform.logs())
     assert [run["state"] for run in done["runs"]] == ["lost", "succeeded"]
-    assert platform.json("models", "show", done["model"])["digest"] == undisturbed
+    assert model_digest(platform, done) == undisturbed
 
 
 def test_a_wiped_redis_costs_a_running_job_nothing(platform: WholePlatform, undisturbed: str) -> None:
-    job = platform.json("submit", "-", stdin=TRAIN.format(name="wiped"))["jobs"][0]["id"]
+    job = submitted(platform, TRAIN.format(name="wiped"))
     platform.partway(job)
 
     redis.Redis.from_url(platform.settings.redis).flushall()
@@ -97,11 +80,11 @@ def test_a_wiped_redis_costs_a_running_job_nothing(platform: WholePlatform, undi
 
     assert done["state"] == "succeeded", (done, platform.logs())
     assert [run["number"] for run in done["runs"]] == [1]
-    assert platform.json("models", "show", done["model"])["digest"] == undisturbed
+    assert model_digest(platform, done) == undisturbed
 
 
 def test_down_saves_running_work_and_the_next_up_goes_on(platform: WholePlatform, undisturbed: str) -> None:
-    job = platform.json("submit", "-", stdin=TRAIN.format(name="paused-by-down"))["jobs"][0]["id"]
+    job = submitted(platform, TRAIN.format(name="paused-by-down"))
     share = platform.partway(job)
 
     assert platform.run("down").returncode == 0
@@ -114,7 +97,7 @@ def test_down_saves_running_work_and_the_next_up_goes_on(platform: WholePlatform
     resumed = [e["data"]["step"] for e in platform.json("events", job)["events"] if e["type"] == "resumed"]
     assert resumed
     assert resumed[0] >= share * 1500
-    assert platform.json("models", "show", done["model"])["digest"] == undisturbed
+    assert model_digest(platform, done) == undisturbed
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(platform: WholePlatform) -> None:
@@ -139,26 +122,18 @@ def test_generating_publishes_each_item_once(
     claims_again: bool,
     record_property: Callable[[str, object], None],
 ) -> None:
-    job = platform.json("submit", "-", stdin=GENERATE.format(name=name))["jobs"][0]["id"]
+    job = submitted(platform, GENERATE.format(name=name))
     record_property("killed_at", platform.partway(job))
 
     kill(victim(platform))
     done = platform.finished(job, 300)
 
     assert done["state"] == "succeeded", (done, platform.logs())
-    folder = Path(urlsplit(done["outputs"]["uri"]).path)
-    items = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
-    assert [i["index"] for i in items] == list(range(5000))
-    assert all(hashlib.sha256((folder / i["path"]).read_bytes()).hexdigest() == i["sha256"] for i in items)
-    assert len({i["files"][0]["payload_sha256"] for i in items}) == 5000
-    claims = {int(i["path"].split("/")[0].rsplit(".c", 1)[1]) for i in items}
-    assert (max(claims) > 1) is claims_again
-    events: list[dict[str, Any]] = platform.json("events", job)["events"]
-    assert [e["type"] for e in events].count("succeeded") == 1
+    assert (max(claims_of(items_made_once(platform, done))) > 1) is claims_again
 
 
 def test_nothing_of_a_lost_claim_is_left_in_the_outputs(platform: WholePlatform) -> None:
-    folder = Path(urlsplit(platform.job("killed-generator")["outputs"]["uri"]).path)
+    folder = outputs_folder(platform.job("killed-generator"))
     published = {json.loads(line)["path"] for line in (folder / "manifest.jsonl").read_text().splitlines()}
 
     def tidy() -> bool:
@@ -168,7 +143,4 @@ def test_nothing_of_a_lost_claim_is_left_in_the_outputs(platform: WholePlatform)
 
 
 def test_every_part_that_was_killed_is_up_again(platform: WholePlatform) -> None:
-    def all_up() -> bool:
-        return bool(platform.json("status")["state"] == "up")
-
-    assert eventually(all_up)
+    assert eventually(platform.is_up)

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,9 @@ import psutil
 
 from genctl import Client
 from genplatform import settings as surroundings
+from genplatform.catalog import Catalog
+from genplatform.catalog.leaders import Leader
+from genplatform.local import processes
 
 GENCTL = Path(sys.executable).with_name("genctl")
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits.yaml"
@@ -32,12 +36,14 @@ class WholePlatform:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("GENCTL_", "RAY_"))}
         self.env: Mapping[str, str] = kept | {"GENCTL_HOME": str(self.home), "NO_COLOR": "1"}
         self.settings = surroundings.load(self.env)
+        self.catalog = Catalog(self.settings.database)
 
     def up(self) -> None:
         done = self.run("up", timeout=180)
         assert done.returncode == 0, done.stdout + done.stderr + self.logs()
 
     def close(self) -> None:
+        self.catalog.close()
         self.run("down", timeout=120)
         shutil.rmtree(self.home, ignore_errors=True)
 
@@ -64,6 +70,30 @@ class WholePlatform:
         """The pid of a part."""
         parts = json.loads(self.settings.platform_file.read_text())["parts"]
         return int(next(p["pid"] for p in parts if p["name"] == name))
+
+    def process(self, part: str, name: str) -> int:
+        """The pid of the process called `name` among a part's, such as Ray's `raylet`."""
+        return next(int(p.pid) for p in processes.of_session(self.part(part)) if p.name() == name)
+
+    def is_up(self) -> bool:
+        return bool(self.json("status")["state"] == "up")
+
+    @contextmanager
+    def unattended(self) -> Iterator[None]:
+        """The supervisor stands still meanwhile: a part that dies is started again only when this is over."""
+        supervisor = self.part("supervisor")
+        os.kill(supervisor, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(supervisor, signal.SIGCONT)
+
+    def leader(self) -> Leader:
+        """Who leads of the dispatchers, or led last."""
+        with self.catalog.read() as tx:
+            leader = tx.leaders.current()
+        assert leader is not None
+        return leader
 
     def job(self, ref: str) -> Any:
         return self.json("show", ref)
@@ -125,12 +155,12 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def eventually(holds: Callable[[], Found | None], seconds: float = 120) -> Found:
+def eventually(holds: Callable[[], Found | None], seconds: float = 120, every: float = 0.1) -> Found:
     """Ask until the answer is true, and return it: what other processes do takes its own time."""
     pause = threading.Event()
-    for _ in range(int(seconds / 0.1)):
+    for _ in range(int(seconds / every)):
         answer = holds()
         if answer:
             return answer
-        pause.wait(0.1)
+        pause.wait(every)
     raise AssertionError(f"it did not come true within {seconds:g} s")
