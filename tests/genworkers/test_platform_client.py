@@ -81,16 +81,17 @@ def test_a_heartbeat_goes_on_while_nobody_answers_and_passes_on_who_is_to_stop(p
     stop = {"job_id": "j_abc", "run": 1, "shard": None, "reason": "cancel"}
     platform.answers["/heartbeat"] = in_turn((503, {}), (500, {}), (200, {"stop": []}), (200, {"stop": [stop]}))
     heard: list[object] = []
-    told = threading.Event()
+    told, refused = threading.Event(), threading.Event()
 
     def hear(entry: object) -> None:
         heard.append(entry)
         told.set()
 
-    heart = Heartbeat(PlatformClient(platform.url, "token"), lambda: {"runs": [BODY]}, hear, 0.01)
+    heart = Heartbeat(PlatformClient(platform.url, "token"), lambda: {"runs": [BODY]}, hear, refused.set, 0.01)
     heart.start()
     assert told.wait(10)
     heart.close()
 
     assert heard[0] == stop
     assert platform.bodies("/heartbeat")[0] == {"runs": [BODY]}
+    assert not refused.is_set()

@@ -227,6 +227,14 @@ def test_a_shard_nobody_wants_any_more_leaves_nothing(
     assert platform.bodies("/failed") == []
 
 
+def test_a_worker_whose_token_opens_nothing_any_more_ends(platform: Platform, pool_order: Order) -> None:
+    """The record was restored from a backup: it will take nothing of what was started before."""
+    offer(platform, [])
+    platform.answers["/heartbeat"] = lambda _: (401, {"code": "unauthorized", "detail": "No valid token."})
+
+    assert work(pool_order(platform.url, idle_seconds=60.0)) == "stopped"
+
+
 def test_a_refused_publication_removes_nothing(platform: Platform, store: Store, pool_order: Order) -> None:
     """After a repeated request a refusal may mean that the first one was taken."""
     offer(platform, [shard(0, 0, 64)])

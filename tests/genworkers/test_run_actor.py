@@ -267,6 +267,28 @@ def test_a_platform_that_is_away_for_a_while_fails_nothing(platform: Platform, r
     assert run(run_order(platform.url)) == "published"
 
 
+def test_a_run_whose_token_opens_nothing_any_more_is_lost_at_once(platform: Platform, run_order: Order) -> None:
+    """The record was restored from a backup: it will take nothing of what was started before."""
+    platform.answers["/heartbeat"] = lambda _: (401, {"code": "unauthorized", "detail": "No valid token."})
+
+    assert run(run_order(platform.url, budget={"steps": 1_000_000})) == "lost"
+
+    assert {"/publish", "/failed", "/released"} & set(platform.paths()) == set()
+
+
+def test_a_name_in_the_store_that_is_taken_is_not_the_jobs_fault(
+    platform: Platform, store: Store, run_order: Order
+) -> None:
+    store.put_bytes("jobs/default/j_abc/checkpoints/step-000000020.r1/state.json", b"of an earlier record")
+
+    assert run(run_order(platform.url)) == "failed"
+
+    (failed,) = platform.bodies("/failed")
+    assert failed["cause"] == "node_lost"
+    assert "exists already with other content" in failed["message"]
+    assert store.read_bytes("jobs/default/j_abc/checkpoints/step-000000020.r1/state.json") == b"of an earlier record"
+
+
 KILLED = """
 import json, sys
 from genworkers.training.actor import RunActor

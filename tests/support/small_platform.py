@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fake_node import PoolNode, TrainNode
+from fake_node import PoolNode, TrainNode, node_secret
 
 from genplatform.catalog import Catalog, JobRow, ShardRow
 from genplatform.domain.job import DEFAULT_TENANT
@@ -152,7 +152,7 @@ class SmallPlatform:
 
     def worker_of(self, other: PoolNode, name: str) -> PoolNode:
         """Return another worker of a worker's pool."""
-        token = issue(self.w.secret, PoolGrant(TENANT, other.pool))
+        token = issue(node_secret(self.w), PoolGrant(TENANT, other.pool))
         return PoolNode(self.w, {"token": token, "pool": other.pool}, name)
 
     def trained(self, name: str = "t", model: dict[str, Any] | None = None) -> str:

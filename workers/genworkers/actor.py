@@ -33,7 +33,8 @@ class Actor:
         self._node = socket.gethostname()
         self._stop = StopFlag()
         self._client = PlatformClient(order["api_url"], order["token"])
-        self._heartbeat = Heartbeat(self._client, self._alive, self._told_to_stop, float(order["heartbeat_seconds"]))
+        seconds = float(order["heartbeat_seconds"])
+        self._heartbeat = Heartbeat(self._client, self._alive, self._told_to_stop, lambda: self.stop(LOST), seconds)
         self._outcome = ""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="work", daemon=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from genplatform.domain.retry import Cause
-from genplatform.errors import GenctlError, Unavailable
+from genplatform.errors import Conflict, GenctlError, Unavailable
 
 LONGEST_TRACEBACK = 20_000
 LONGEST_MESSAGE = 2_000
@@ -48,8 +48,9 @@ def explain(error: BaseException, where: str) -> Failure:
             "Lower params.batch_size or the model's widths, or give it a larger machine.",
             text,
         )
-    if isinstance(error, Unavailable | ConnectionError):
-        # The surroundings failed, not the job: it goes on elsewhere, from its last checkpoint.
+    if isinstance(error, Unavailable | Conflict | ConnectionError):
+        # The surroundings failed, not the job: it goes on elsewhere, from its last checkpoint. Names in the store
+        # carry run and claim numbers; one that is taken was written before the record was restored from a backup.
         return Failure(Cause.NODE_LOST, _sentence(error), getattr(error, "hint", ""), text, expected=True)
     if isinstance(error, GenctlError):
         return Failure(Cause.USER_ERROR, _text(error.message), _text(error.hint), text, expected=True)

@@ -1,7 +1,8 @@
 """The sign of life that a worker's job cannot block: a thread of its own.
 
 A platform that cannot be reached has not said that the work is lost, so the thread goes on
-trying and the work goes on; what is stale is refused when it is published.
+trying and the work goes on; what is stale is refused when it is published. One that takes the
+token for nothing will never take any of the work: that is its end.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from genplatform.errors import GenctlError
+from genplatform.errors import GenctlError, Unauthorized
 from genworkers.platform_client import PlatformClient
 
 log = logging.getLogger(__name__)
@@ -25,8 +26,16 @@ OnStop = Callable[[Mapping[str, Any]], None]
 class Heartbeat:
     """Beats at once and then every `seconds`, until closed."""
 
-    def __init__(self, client: PlatformClient, alive: Alive, on_stop: OnStop, seconds: float) -> None:
-        self._client, self._alive, self._on_stop, self._seconds = client, alive, on_stop, seconds
+    def __init__(
+        self,
+        client: PlatformClient,
+        alive: Alive,
+        on_stop: OnStop,
+        on_refused: Callable[[], None],
+        seconds: float,
+    ) -> None:
+        self._client, self._alive, self._seconds = client, alive, seconds
+        self._on_stop, self._on_refused = on_stop, on_refused
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -45,6 +54,9 @@ class Heartbeat:
             try:
                 for entry in self._client.heartbeat(self._alive()):
                     self._on_stop(entry)
+            except Unauthorized as error:
+                log.error("heartbeat_refused: %s", error.message)
+                self._on_refused()
             except GenctlError as error:
                 log.warning("heartbeat_not_delivered: %s", error.message)
             except Exception:  # whatever happens here, the next beat must come

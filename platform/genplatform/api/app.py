@@ -24,6 +24,7 @@ from genplatform.api.openai.routing import CatalogRouting, Routing
 from genplatform.api.problems import OPENAI_PREFIX, of_http, of_validation, render
 from genplatform.api.shapes import PROBLEM
 from genplatform.services.context import Wiring
+from genplatform.services.identity import NodeSecret
 
 # Requests are short transactions; more threads than this would only queue at the database.
 THREADS = 64
@@ -42,7 +43,11 @@ def create_app(
     the catalog's routes and the way to the replicas. `app.state.closing` is to be set when
     the server is asked to stop, so that long polls end.
     """
-    before = [Middleware(Envelope, randbelow=w.randbelow), Middleware(Door, secret=w.secret), Middleware(Bodies)]
+    before = [
+        Middleware(Envelope, randbelow=w.randbelow),
+        Middleware(Door, secret=w.secret, nodes=NodeSecret(w)),
+        Middleware(Bodies),
+    ]
     if hosts is not None:
         before.insert(1, Middleware(Hosts, allowed=hosts))
     app = FastAPI(

@@ -15,14 +15,16 @@ import ipaddress
 import logging
 from collections.abc import Collection
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from genplatform.api.problems import render, unexpected
-from genplatform.domain import tokens
 from genplatform.domain.ids import RandBelow, new_id
 from genplatform.domain.job import DEFAULT_TENANT
+from genplatform.domain.tokens import Grant
 from genplatform.errors import BadRequest, GenctlError, TooLarge, Unauthorized
+from genplatform.services.identity import NodeSecret
 
 logger = logging.getLogger(__name__)
 
@@ -120,9 +122,10 @@ class Door:
     Leaves `state.tenant` or `state.grant` behind. Every path but the health checks is closed.
     """
 
-    def __init__(self, app: ASGIApp, secret: str) -> None:
+    def __init__(self, app: ASGIApp, secret: str, nodes: NodeSecret) -> None:
         self.app = app
         self._secret = secret
+        self._nodes = nodes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -130,7 +133,7 @@ class Door:
             token = _bearer(Headers(scope=scope).get("authorization", ""))
             state = scope.setdefault("state", {})
             if _under(scope["path"], INTERNAL_PREFIX):
-                state["grant"] = self._grant(token)
+                state["grant"] = await self._grant(token)
             else:
                 state["tenant"] = self._tenant(token)
         await self.app(scope, receive, send)
@@ -145,8 +148,8 @@ class Door:
             )
         return DEFAULT_TENANT
 
-    def _grant(self, token: str) -> tokens.Grant:
-        grant = tokens.verify(self._secret, token) if token.isascii() else None
+    async def _grant(self, token: str) -> Grant:
+        grant = self._nodes.known(token) or await run_in_threadpool(self._nodes.grant, token)
         if grant is None:
             raise Unauthorized(
                 "No valid run or pool token came with the request.",

@@ -12,6 +12,7 @@ from genplatform.catalog import database
 from genplatform.catalog.artifacts import Artifacts
 from genplatform.catalog.endpoints import Endpoints
 from genplatform.catalog.events import Events
+from genplatform.catalog.identity import Identity
 from genplatform.catalog.jobs import Jobs
 from genplatform.catalog.leaders import Leaders
 from genplatform.catalog.models import Models
@@ -35,6 +36,7 @@ class Transaction:
         self.endpoints = Endpoints(connection)
         self.events = Events(connection)
         self.leaders = Leaders(connection)
+        self.identity = Identity(connection)
 
 
 class Catalog:

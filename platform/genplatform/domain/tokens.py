@@ -3,7 +3,9 @@
 A token names its run or pool in the clear and carries an HMAC-SHA256 over it, so that
 any API process checks it without a look-up and a restarted dispatcher makes the same one
 again. It opens nothing but that run's or pool's own doors; whether the run is still the
-current one is the catalog's answer, not the token's.
+current one is the catalog's answer, not the token's. The secret it is made of is bound to
+the record: one that was restored from a backup issues run numbers a second time, and what
+was started by the record before it must not pass for a Run of this one.
 """
 
 from __future__ import annotations
@@ -37,6 +39,11 @@ Grant = RunGrant | PoolGrant
 
 def _sign(secret: str, text: str) -> str:
     return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()[:SIGNATURE_LENGTH]
+
+
+def node_secret(secret: str, incarnation: str) -> str:
+    """Return what one record's tokens are made of: the platform's secret, bound to the record's incarnation."""
+    return hmac.new(secret.encode(), f"nodes:{incarnation}".encode(), hashlib.sha256).hexdigest() if secret else ""
 
 
 def issue(secret: str, grant: Grant) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from genplatform.catalog import Catalog
+from genplatform.catalog import Catalog, Transaction
 from genplatform.domain.ids import RandBelow
 from genplatform.domain.times import Clock
+from genplatform.domain.tokens import node_secret
 from genplatform.errors import Unavailable
 from genplatform.queues.seam import Queues
 from genplatform.spec import RecipeBook
@@ -34,6 +35,10 @@ class Wiring:
     def jitter(self) -> float:
         """Return a random share in [0, 1)."""
         return self.randbelow(1_000_000) / 1_000_000
+
+    def node_secret(self, tx: Transaction) -> str:
+        """Return the secret of the tokens of this record's runs and pools."""
+        return node_secret(self.secret, tx.identity.incarnation())
 
 
 @contextmanager

@@ -50,7 +50,9 @@ def pool_orders(w: Wiring, jobs: list[JobRow], api_url: str) -> dict[str, dict[s
     """Return, a pool, what its workers are given."""
     with w.catalog.read() as tx:
         versions = {j.pool: (j, tx.models.get(j.model_version_id)) for j in jobs if j.pool and j.model_version_id}
-    return {pool: pool_order(w, job.tenant_id, model, api_url) for pool, (job, model) in versions.items() if pool}
+        return {
+            pool: pool_order(w, tx, job.tenant_id, model, api_url) for pool, (job, model) in versions.items() if pool
+        }
 
 
 def open_shards(w: Wiring, jobs: list[JobRow]) -> Counter[str]:

@@ -81,7 +81,7 @@ def _open(
     pool = pool_of(key.tenant, model)
     offers = [ShardKey(*run, s.number) for s in tx.shards.in_state(job.id, ShardState.PENDING)]
     effects.add(lambda: w.queues.hand_off(pool, offers))
-    return OpenedRun(run, JobKind(job.kind), pool, workers, pool_order(w, key.tenant, model, api_url))
+    return OpenedRun(run, JobKind(job.kind), pool, workers, pool_order(w, tx, key.tenant, model, api_url))
 
 
 def refuse(w: Wiring, term: int, key: JobKey, ending: Ending) -> None:
@@ -123,7 +123,7 @@ def train_order(w: Wiring, tx: Transaction, job: JobRow, run: RunKey, api_url: s
         "name": job.name,
         "actor": run.actor,
         "api_url": api_url,
-        "token": issue(w.secret, RunGrant(*run)),
+        "token": issue(w.node_secret(tx), RunGrant(*run)),
         "store_url": w.store.url,
         "recipe": spec["recipe"],
         "params": spec["params"],
@@ -145,14 +145,14 @@ def pool_of(tenant: str, model: ModelRow) -> str:
     return pool_id(tenant, model.digest, __version__)
 
 
-def pool_order(w: Wiring, tenant: str, model: ModelRow, api_url: str) -> dict[str, Any]:
+def pool_order(w: Wiring, tx: Transaction, tenant: str, model: ModelRow, api_url: str) -> dict[str, Any]:
     """Return what a pool's workers are given; each gets its own `actor` name besides."""
     pool = pool_of(tenant, model)
     return {
         "tenant": tenant,
         "pool": pool,
         "api_url": api_url,
-        "token": issue(w.secret, PoolGrant(tenant, pool)),
+        "token": issue(w.node_secret(tx), PoolGrant(tenant, pool)),
         "store_url": w.store.url,
         "model": model_order(model),
         "max_claims": 1,

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from genplatform.api.server import serve
-from genplatform.domain.tokens import PoolGrant, issue
+from genplatform.catalog import Catalog
+from genplatform.domain.tokens import PoolGrant, issue, node_secret
 from genplatform.errors import LocalPlatformError
 from genplatform.services.context import Wiring
 
@@ -37,6 +38,14 @@ serve(w, "127.0.0.1", 0)
 """
 
 
+def incarnation(folder: Path) -> str:
+    catalog = Catalog(f"sqlite:///{folder}/catalog.db")
+    with catalog.read() as tx:
+        found = tx.identity.incarnation()
+    catalog.close()
+    return found
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_port_in_use_is_said_with_its_number(w: Wiring, host: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -52,7 +61,7 @@ def test_sigterm_ends_a_waiting_poll_and_the_process_exits_with_zero(tmp_path: P
     process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)], stderr=subprocess.PIPE, text=True)
     try:
         port = next(line["port"] for line in map(json.loads, process.stderr or []) if line["event"] == "api_started")
-        pool = issue("secret", PoolGrant("default", "p1"))
+        pool = issue(node_secret("secret", incarnation(tmp_path)), PoolGrant("default", "p1"))
         body = b'{"worker": "w", "node": "n", "max": 1, "wait_seconds": 20}'
         head = f"POST /internal/v1/claim HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {pool}\r\n"
         with socket.create_connection(("127.0.0.1", port), timeout=60) as client:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+from fake_node import node_secret
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -60,8 +61,10 @@ def test_without_the_token_every_door_is_closed(api: TestClient, path: str) -> N
         assert answer.json()["code"] == "unauthorized"
 
 
-def test_the_platforms_token_opens_no_nodes_door_and_a_nodes_token_none_of_the_platforms(api: TestClient) -> None:
-    pool = issue("a-token-of-tests", PoolGrant(DEFAULT_TENANT, "p1"))
+def test_the_platforms_token_opens_no_nodes_door_and_a_nodes_token_none_of_the_platforms(
+    w: Wiring, api: TestClient
+) -> None:
+    pool = issue(node_secret(w), PoolGrant(DEFAULT_TENANT, "p1"))
 
     assert api.post("/internal/v1/claim", json={}).status_code == 401
     assert api.get("/api/v1/jobs", headers={"Authorization": f"Bearer {pool}"}).status_code == 401

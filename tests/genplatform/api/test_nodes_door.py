@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from fake_node import node_secret
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -135,7 +137,7 @@ def test_a_claim_waits_until_there_is_something(w: Wiring, calling: Calling) -> 
 
 def test_a_server_that_stops_ends_the_waiting(w: Wiring, calling: Calling) -> None:
     app = create_app(w)
-    node = Node(calling(app), issue(w.secret, PoolGrant(TENANT, "p1")))
+    node = Node(calling(app), issue(node_secret(w), PoolGrant(TENANT, "p1")))
     app.state.closing.set()
 
     assert node.say("claim", CLAIM | {"wait_seconds": 20}).json() == {"shards": []}
@@ -195,7 +197,7 @@ MANIFEST = {"key": "k", "sha256": "0" * 64, "size": 1}
 def test_a_runs_token_speaks_for_that_run_alone(
     w: Wiring, api: TestClient, speak: Callable[[Any], tuple[str, Any]]
 ) -> None:
-    node = Node(api, issue(w.secret, RunGrant(TENANT, RUN["job_id"], 1)))
+    node = Node(api, issue(node_secret(w), RunGrant(TENANT, RUN["job_id"], 1)))
 
     for other in (OTHER_JOB, OTHER_RUN, {"job_id": RUN["job_id"], "run": "2"}):
         answer = node.say(*speak(other))
@@ -204,29 +206,44 @@ def test_a_runs_token_speaks_for_that_run_alone(
         assert answer.json()["code"] == "unauthorized"
 
 
+def test_a_token_of_the_record_before_this_one_opens_nothing(w: Wiring, api: TestClient) -> None:
+    job_id = submit(api, TRAIN)
+    run = {"job_id": job_id, "run": 1}
+    node = Node(api, open_run(w, job_id).order["token"])
+    with w.catalog.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE identity SET incarnation = 'restored'"))
+
+    answer = node.say("started", run | {"node": "n1", "worker": "w1"})
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+    assert api.get(f"/api/v1/jobs/{job_id}").json()["state"] == "starting"
+    again = Node(api, issue(node_secret(w), RunGrant(TENANT, job_id, 1)))
+    assert again.say("started", run | {"node": "n1", "worker": "w1"}).status_code == 200
+
+
 def test_a_runs_token_claims_nothing(w: Wiring, api: TestClient) -> None:
-    node = Node(api, issue(w.secret, RunGrant(TENANT, RUN["job_id"], 1)))
+    node = Node(api, issue(node_secret(w), RunGrant(TENANT, RUN["job_id"], 1)))
 
     assert node.say("claim", CLAIM).status_code == 401
 
 
 @pytest.mark.parametrize("what", ["started", "heartbeat", "progress", "artifacts", "claim", "publish", "failed"])
 def test_a_broken_worker_gets_a_400(w: Wiring, api: TestClient, what: str) -> None:
-    node = Node(api, issue(w.secret, PoolGrant(TENANT, "p1")))
+    node = Node(api, issue(node_secret(w), PoolGrant(TENANT, "p1")))
 
     for body in (b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"worker": 7, "run": "x", "shards": 7}'):
         assert node.say(what, body).status_code == 400
 
 
 def test_a_wait_that_is_no_number_waits_not_at_all(w: Wiring, api: TestClient) -> None:
-    node = Node(api, issue(w.secret, PoolGrant(TENANT, "p1")))
+    node = Node(api, issue(node_secret(w), PoolGrant(TENANT, "p1")))
 
     for wait in (-1, None, 10**400, [1], "soon"):
         assert node.say("claim", CLAIM | {"wait_seconds": wait}).status_code == 400
 
 
 def test_a_report_may_be_larger_than_a_request_of_a_person(w: Wiring, api: TestClient) -> None:
-    node = Node(api, issue(w.secret, RunGrant(TENANT, RUN["job_id"], 1)))
+    node = Node(api, issue(node_secret(w), RunGrant(TENANT, RUN["job_id"], 1)))
     text = "x" * 60_000
     logs = [{"seq": k, "time": 5, "text": text} for k in range(60)]
 

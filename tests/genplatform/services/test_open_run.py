@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from fake_node import node_secret
 from small_platform import API_URL, TENANT, CutQueues, SmallPlatform, generate, train
 from together import together
 
@@ -21,7 +22,7 @@ def test_a_train_run_gets_its_order_and_a_lease(p: SmallPlatform) -> None:
     assert opened.key == RunKey(TENANT, t, 1)
     assert (opened.pool, opened.workers) == (None, 1)
     order = opened.order
-    assert verify(p.w.secret, order["token"]) == RunGrant(TENANT, t, 1)
+    assert verify(node_secret(p.w), order["token"]) == RunGrant(TENANT, t, 1)
     assert (order["actor"], order["seed"], order["publish"], order["resume"]) == (f"run/{TENANT}/{t}/1", 5, "t", [])
     assert (order["budget"], order["api_url"]) == ({"steps": 100}, API_URL)
     assert p.state(t) == "starting"
@@ -34,7 +35,7 @@ def test_a_generate_run_plans_its_shards_and_offers_them_to_the_pool(p: SmallPla
     opened = p.open(g, workers=2)
 
     assert opened.pool is not None
-    assert verify(p.w.secret, opened.order["token"]) == PoolGrant(TENANT, opened.pool)
+    assert verify(node_secret(p.w), opened.order["token"]) == PoolGrant(TENANT, opened.pool)
     assert [(s.start, s.count, s.state) for s in p.shards(g)] == [
         (0, 64, "pending"),
         (64, 64, "pending"),
