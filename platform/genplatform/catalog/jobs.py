@@ -142,10 +142,10 @@ class Jobs:
         query = sa.select(jobs).where(jobs.c.state.in_([s.value for s in states]), jobs.c.id > after)
         return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id).limit(limit))]
 
-    def queued_keys(self) -> list[JobKey]:
-        """Return the keys of every tenant's queued jobs, oldest first: a look at the line that reads no specs."""
-        query = sa.select(jobs.c.tenant_id, jobs.c.job_id).where(jobs.c.state == JobState.QUEUED.value)
-        return [JobKey(r.tenant_id, r.job_id) for r in self._db.execute(query.order_by(jobs.c.id))]
+    def queued_keys(self) -> dict[JobKey, int]:
+        """Return every tenant's queued jobs with their priorities, oldest first: a look at the line without specs."""
+        query = sa.select(jobs.c.tenant_id, jobs.c.job_id, jobs.c.priority).where(jobs.c.state == JobState.QUEUED.value)
+        return {JobKey(r.tenant_id, r.job_id): r.priority for r in self._db.execute(query.order_by(jobs.c.id))}
 
     def ended_since(self, kind: str, moment: float) -> list[JobRow]:
         """Return every tenant's jobs of a kind that ended after `moment`, oldest first."""
