@@ -19,7 +19,7 @@ class JobState(StrEnum):
     PAUSED = "paused"  # a person; a person resumes it
     CANCELLING = "cancelling"  # a person, while a Run is open; the dispatcher ends it once the worker let go
     SUCCEEDED = "succeeded"  # the publishing transaction; terminal
-    FAILED = "failed"  # the retry policy when it gives up; terminal
+    FAILED = "failed"  # the retry policy when it gives up, or its deadline; terminal
     CANCELLED = "cancelled"  # a person, a failed need, or the end of cancelling; terminal
 
 
@@ -78,7 +78,7 @@ JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
             JobState.FAILED,
         }
     ),
-    JobState.PAUSED: frozenset({JobState.QUEUED, JobState.WAITING, JobState.CANCELLED}),
+    JobState.PAUSED: frozenset({JobState.QUEUED, JobState.WAITING, JobState.CANCELLED, JobState.FAILED}),
     JobState.CANCELLING: frozenset({JobState.CANCELLED}),
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -14,6 +15,8 @@ SWEEP_SECONDS = 2.0
 RECONCILE_SECONDS = 5.0
 LEADER_LEASE_SECONDS = 5.0
 
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)\Z", re.ASCII)
+
 
 def rfc3339(seconds: float | None) -> str | None:
     """Return `2026-11-22T05:06:27.120Z`, or None for None."""
@@ -21,3 +24,10 @@ def rfc3339(seconds: float | None) -> str | None:
         return None
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def moment(text: str) -> float:
+    """Return the time that an RFC 3339 text stands for; raises ValueError, also for one without its zone."""
+    if not _RFC3339.match(text):
+        raise ValueError(f"{text!r} is no time with its zone")
+    return datetime.fromisoformat(text.upper()).timestamp()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from genplatform.spec.demand import demand, model_ref, published_name, retry_policy
+from genplatform.spec.demand import deadline_at, demand, model_ref, published_name, retry_policy
 from genplatform.spec.documents import GenerateSpec, JobSpec, TrainSpec, parse_stored
 from genplatform.spec.loader import JobDocument, load
 from genplatform.spec.recipes import RecipeBook
@@ -14,6 +14,7 @@ __all__ = [
     "JobSpec",
     "RecipeBook",
     "TrainSpec",
+    "deadline_at",
     "demand",
     "job_file_schema",
     "load",

@@ -10,13 +10,23 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
 from genplatform.domain.job import DEFAULT_PRIORITY, DEFAULT_QUEUE, HIGHEST_PRIORITY
 from genplatform.domain.names import NAME_PATTERN, NAME_RULE, is_name
-from genplatform.domain.retry import Cause, RetryPolicy
+from genplatform.domain.retry import UNLIMITED, Cause, RetryPolicy
+from genplatform.spec.durations import Deadline, Duration
 from genplatform.spec.recipes import RecipeBook
+from genplatform.spec.refusals import NOT_YET, refuse
 from genplatform.spec.words import Found, shown, suggestion
 
 HIGHEST_SEED = 2**63 - 1
@@ -25,14 +35,8 @@ MOST_WORKERS = 1000
 MOST_LABELS = 64
 MOST_NEEDS = 100
 LONGEST_LABEL = 200
-
-REFUSED = "refused"
-NOT_YET = "not supported yet"
-
-
-def refuse(message: str, hint: str = "") -> PydanticCustomError:
-    """Return the error by which a validator here says what is wrong, and what to do."""
-    return PydanticCustomError(REFUSED, "{message}", {"message": message, "hint": hint})
+MOST_TRIES = 100
+PROGRESS_TIMEOUT = 3600.0
 
 
 def _checked_name(text: str) -> str:
@@ -126,7 +130,18 @@ class Resources(SpecPart):
 
 
 # The causes a job may choose to be tried again for; the others have rules of their own.
-RETRY_CAUSES = tuple(cause.value for cause in (Cause.NODE_LOST, Cause.PREEMPTED, Cause.OUT_OF_MEMORY, Cause.USER_ERROR))
+RETRY_CAUSES = tuple(
+    cause.value
+    for cause in (
+        Cause.NODE_LOST,
+        Cause.PREEMPTED,
+        Cause.OUT_OF_MEMORY,
+        Cause.STALLED,
+        Cause.TIMEOUT,
+        Cause.USER_ERROR,
+    )
+)
+BUDGETED_CAUSES = tuple(cause for cause in RETRY_CAUSES if cause not in UNLIMITED)
 _POLICY = RetryPolicy()
 
 
@@ -134,13 +149,28 @@ class Retry(SpecPart):
     """When a job whose run ended badly is tried again."""
 
     max: int = Field(
-        default=_POLICY.max, ge=0, le=100, description="How many further tries a job gets for each cause in `on`."
+        default=_POLICY.max,
+        ge=0,
+        le=MOST_TRIES,
+        description="How many further tries a job gets for each cause in `on`.",
     )
     on: list[one_of("cause", RETRY_CAUSES)] = Field(  # type: ignore[valid-type]
         default_factory=lambda: [cause for cause in RETRY_CAUSES if cause in _POLICY.on],
         max_length=len(RETRY_CAUSES),
         description="The causes after which a job is tried again.",
     )
+    budgets: dict[one_of("cause", BUDGETED_CAUSES), Annotated[int, Field(ge=0, le=MOST_TRIES)]] = Field(  # type: ignore[valid-type]
+        default_factory=dict,
+        description="Causes in `on` that get another number of further tries than `max`: `{out_of_memory: 1}`.",
+    )
+
+    @field_validator("budgets")
+    @classmethod
+    def _are_on(cls, budgets: dict[str, int], info: ValidationInfo) -> dict[str, int]:
+        for cause in budgets:
+            if cause not in info.data.get("on", budgets):
+                raise refuse(f"there are no tries after {cause}, which `on` does not name", f"Add {cause} to `on`.")
+        return budgets
 
 
 class JobSpec(SpecPart):
@@ -166,6 +196,17 @@ class JobSpec(SpecPart):
     seed: int = Field(default=0, ge=0, le=HIGHEST_SEED, description="Same seed, same result. From 0 to 2^63 - 1.")
     resources: Resources = Field(default_factory=Resources, description="The machine of the job.")
     retry: Retry = Field(default_factory=Retry, description="When a job whose run ended badly is tried again.")
+    progress_timeout: Duration = Field(
+        default=PROGRESS_TIMEOUT,
+        description="How long a run may get no further (no step, no shard, no checkpoint) before it counts as stalled.",
+    )
+    timeout: Duration | None = Field(
+        default=None, description="How long one run may take, from the first word of its worker on."
+    )
+    deadline: Deadline | None = Field(
+        default=None,
+        description="When the job must have ended or it fails: a time with its zone, or a duration from the submit on.",
+    )
 
     @field_validator("needs")
     @classmethod

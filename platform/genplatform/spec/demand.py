@@ -5,6 +5,7 @@ from __future__ import annotations
 from genplatform.domain.job import Demand
 from genplatform.domain.names import ModelRef, parse_model_ref
 from genplatform.domain.retry import Cause, RetryPolicy
+from genplatform.domain.times import moment
 from genplatform.spec.common import JobSpec, Resources, worker_range
 from genplatform.spec.generate import GenerateSpec
 from genplatform.spec.train import TrainSpec
@@ -19,7 +20,18 @@ def demand(spec: JobSpec) -> Demand:
 
 def retry_policy(spec: JobSpec) -> RetryPolicy:
     """Return when a run of the job that ended badly is followed by another."""
-    return RetryPolicy(max=spec.retry.max, on=frozenset(Cause(cause) for cause in spec.retry.on))
+    return RetryPolicy(
+        max=spec.retry.max,
+        on=frozenset(Cause(cause) for cause in spec.retry.on),
+        budgets={Cause(cause): tries for cause, tries in spec.retry.budgets.items()},
+    )
+
+
+def deadline_at(spec: JobSpec, submitted_at: float) -> float | None:
+    """Return when the job must have ended; None when it need not."""
+    if spec.deadline is None:
+        return None
+    return moment(spec.deadline) if isinstance(spec.deadline, str) else submitted_at + spec.deadline
 
 
 def published_name(spec: JobSpec) -> str | None:

@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from genplatform.domain.names import NAME_RULE, parse_model_ref
-from genplatform.spec.common import JobSpec, SpecPart, one_of, refuse
+from genplatform.spec.common import JobSpec, SpecPart, one_of
+from genplatform.spec.refusals import refuse
 from genplatform.spec.words import shown
 
 MOST_ITEMS = 10_000_000

@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from genplatform.errors import SpecProblem
-from genplatform.spec.common import NOT_YET, REFUSED, SpecPart
+from genplatform.spec.common import SpecPart
 from genplatform.spec.kinds import KINDS, KINDS_NOT_YET
 from genplatform.spec.places import Document
 from genplatform.spec.reader import MAX_PROBLEMS
+from genplatform.spec.refusals import NOT_YET, REFUSED
 from genplatform.spec.words import FieldPath, Found, dotted, nearest, shown, suggestion
 
 _EXPECTED = {

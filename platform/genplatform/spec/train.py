@@ -9,18 +9,9 @@ from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, mod
 
 from genplatform.domain.names import NAME_PATTERN, RESERVED_MODELS
 from genplatform.errors import NotFound, SpecProblem
-from genplatform.spec.common import (
-    MOST_STEPS,
-    NOT_YET,
-    JobSpec,
-    Name,
-    Resources,
-    SpecPart,
-    Workers,
-    refuse,
-    worker_range,
-)
+from genplatform.spec.common import MOST_STEPS, JobSpec, Name, Resources, SpecPart, Workers, worker_range
 from genplatform.spec.recipes import RecipeBook
+from genplatform.spec.refusals import NOT_YET, refuse
 from genplatform.spec.words import Found, shown, suggestion
 
 SOURCES = ("digits",)

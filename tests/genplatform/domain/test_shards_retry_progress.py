@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from genplatform.domain.job import Progress
 from genplatform.domain.retry import LONGEST_DELAY, START_BUDGET, UNLIMITED, Cause, RetryPolicy
 from genplatform.domain.shards import DEFAULT_SHARD_ITEMS, ShardRange, plan_shards, shard_size
-from genplatform.domain.times import rfc3339
+from genplatform.domain.times import moment, rfc3339
 
+BUDGETED = (Cause.NODE_LOST, Cause.OUT_OF_MEMORY, Cause.STALLED, Cause.TIMEOUT, Cause.USER_ERROR)
 counts, tiles, batches = st.integers(1, 5000), st.integers(1, 300), st.none() | st.integers(1, 600)
 
 
@@ -66,6 +67,40 @@ def test_a_job_is_tried_again_as_often_as_its_spec_says(most: int, tries: int) -
     assert decision.code == ("backing_off" if tries <= most else "node_lost")
 
 
+@given(st.dictionaries(st.sampled_from(BUDGETED), st.integers(0, 9)), st.integers(0, 9), st.integers(1, 12))
+def test_each_cause_has_the_budget_that_the_spec_gives_it_and_else_the_one_of_all(
+    budgets: dict[Cause, int], most: int, tries: int
+) -> None:
+    policy = RetryPolicy(most, frozenset(BUDGETED), budgets)
+
+    for cause in BUDGETED:
+        decision = policy.decide(cause, {cause: tries})
+        allowed = budgets.get(cause, most)
+        assert (decision.retry, decision.tries, decision.budget) == (tries <= allowed, tries, allowed)
+
+
+def test_a_budget_is_worth_nothing_for_a_cause_after_which_nothing_is_tried_again() -> None:
+    policy = RetryPolicy(on=frozenset({Cause.NODE_LOST}), budgets={Cause.TIMEOUT: 5})
+
+    assert not policy.decide(Cause.TIMEOUT, {Cause.TIMEOUT: 1}).retry
+
+
+def test_a_run_that_stalled_is_tried_again_and_one_that_took_too_long_is_not_unless_asked() -> None:
+    plain, asked = RetryPolicy(), RetryPolicy(on=frozenset({Cause.TIMEOUT}))
+
+    assert plain.decide(Cause.STALLED, {Cause.STALLED: 1}).retry
+    assert not plain.decide(Cause.TIMEOUT, {Cause.TIMEOUT: 1}).retry
+    assert asked.decide(Cause.TIMEOUT, {Cause.TIMEOUT: 1}).retry
+
+
+@given(st.integers(1, 3), st.sets(st.sampled_from(Cause)))
+def test_nothing_is_tried_again_once_its_time_is_over_or_nobody_wants_it(most: int, on: set[Cause]) -> None:
+    policy = RetryPolicy(most, frozenset(on - {Cause.DEADLINE, Cause.CANCELLED}))
+
+    assert not policy.decide(Cause.DEADLINE, {Cause.DEADLINE: 1}).retry
+    assert not policy.decide(Cause.CANCELLED, {Cause.CANCELLED: 1}).retry
+
+
 @given(st.sampled_from(sorted(UNLIMITED)), st.integers(1, 1000))
 def test_making_room_and_shutting_down_cost_no_try(cause: Cause, tries: int) -> None:
     decision = RetryPolicy(max=0, on=frozenset()).decide(cause, {cause: tries})
@@ -112,3 +147,14 @@ def test_times_leave_as_rfc_3339_in_utc() -> None:
     assert rfc3339(1_795_323_987.12) == "2026-11-22T05:06:27.120Z"
     assert rfc3339(0) == "1970-01-01T00:00:00.000Z"
     assert rfc3339(None) is None
+
+
+@given(st.floats(0, 200_000_000_000))
+def test_times_come_back_from_rfc_3339_to_the_millisecond(seconds: float) -> None:
+    assert moment(rfc3339(seconds) or "") == pytest.approx(seconds, abs=0.001)
+
+
+@pytest.mark.parametrize("text", ["", "2026-11-22", "2026-11-22T05:06:27", "2026-11-22T05:06Z", "20261122T050627Z"])
+def test_what_is_no_time_with_its_zone_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="zone"):
+        moment(text)

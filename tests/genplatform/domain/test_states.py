@@ -75,6 +75,10 @@ def test_a_job_succeeds_only_out_of_a_run() -> None:
     assert sources(JobState.SUCCEEDED) == {JobState.STARTING, JobState.RUNNING}
 
 
+def test_a_deadline_ends_whatever_has_not_ended_and_is_not_being_cancelled() -> None:
+    assert sources(JobState.FAILED) == frozenset(JobState) - TERMINAL_JOB_STATES - {JobState.CANCELLING}
+
+
 @given(st.lists(st.sampled_from(JobState), max_size=30))
 def test_whatever_is_asked_of_a_job_its_end_is_final(wishes: list[JobState]) -> None:
     state, ended = JobState.QUEUED, None
