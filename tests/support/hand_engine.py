@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genplatform.domain.job import Capacity
-from genplatform.engine.seam import Death, Engine, Liveness
+from genplatform.engine.seam import Death, End, Engine, Liveness
 from genplatform.errors import GenctlError, Unavailable
 
 
@@ -35,7 +35,7 @@ class HandEngine(Engine):
         self.cpus: float = of.cpus if of else cpus
         self.gpus: float = of.gpus if of else gpus
         self.table: dict[str, HandActor] = of.table if of else {}
-        self._endings: dict[str, str] = of._endings if of else {}
+        self._endings: dict[str, tuple[str, End]] = of._endings if of else {}
         self._watched: set[str] = set()
         self.reachable = True
         self.refusal: GenctlError | None = None  # `start` raises it
@@ -49,10 +49,10 @@ class HandEngine(Engine):
     def names(self, prefix: str = "") -> list[str]:
         return sorted(name for name in self.table if name.startswith(prefix))
 
-    def die(self, name: str, message: str = "Its process was killed.") -> None:
-        """End an actor as its node's loss would."""
+    def die(self, name: str, message: str = "Its process was killed.", end: End = End.PROCESS) -> None:
+        """End an actor as a signal to its process would, or otherwise."""
         del self.table[name]
-        self._endings[name] = message
+        self._endings[name] = message, end
 
     def vanish(self, name: str) -> None:
         """End an actor and let nobody be told."""
@@ -75,7 +75,7 @@ class HandEngine(Engine):
         self.started.append(name)
         self._watched.add(name)
         if self.stillborn:
-            self._endings[name] = self.stillborn
+            self._endings[name] = self.stillborn, End.BROKEN
         else:
             self.table.setdefault(name, HandActor(actor, dict(order), cpus, gpus))
         if self.lost_starts:
@@ -91,7 +91,7 @@ class HandEngine(Engine):
         self._reach()
         if name in self.table:
             self.killed.append(name)
-            self.die(name, "It was killed.")
+            self.die(name, "It was killed.", End.KILLED)
 
     def liveness(self, names: Sequence[str], seconds: float) -> dict[str, Liveness]:
         if not self.reachable:
@@ -112,7 +112,7 @@ class HandEngine(Engine):
         self._reach()
         over = sorted(name for name in self._watched if name not in self.table)
         self._watched.difference_update(over)
-        return [Death(name, self._endings.get(name, "It does not exist.")) for name in over]
+        return [Death(name, *self._endings.get(name, ("It does not exist.", End.UNKNOWN))) for name in over]
 
     def adopt(self, names: Sequence[str]) -> None:
         self._watched.update(names)

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 
 
 class Actor:
-    """One order's worker. `start` returns at once; `join` returns the end: what `_execute` returned, or failed,
-    lost or unreachable.
+    """One order's worker. `start` returns at once; `join` returns the end: what `_execute` returned, lost or
+    unreachable. It raises when the work broke in a way that nobody expected, before or between what it told.
 
     A subclass says what the work is (`_execute`, in the thread), what of it is alive (`_alive`, for the
     heartbeat) and what a heartbeat's answer means (`_told_to_stop`).
@@ -36,6 +36,7 @@ class Actor:
         seconds = float(order["heartbeat_seconds"])
         self._heartbeat = Heartbeat(self._client, self._alive, self._told_to_stop, lambda: self.stop(LOST), seconds)
         self._outcome = ""
+        self._broke = ""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="work", daemon=True)
         self._starting = threading.Lock()
@@ -51,12 +52,14 @@ class Actor:
         return {"pid": os.getpid(), "node": self._node, "outcome": self._outcome}
 
     def stop(self, reason: str) -> None:
-        """Ask to stop: `cancel`, `pause`, `shutdown` or `lost`; returns at once."""
+        """Ask to stop, for a reason of `genworkers.stop`; returns at once."""
         self._stop.ask(reason)
 
     def join(self) -> str:
-        """Wait for the end and return it."""
+        """Wait for the end and return it; raises RuntimeError with what broke the work."""
         self._over.wait()
+        if self._broke:
+            raise RuntimeError(self._broke)
         return self._outcome
 
     def _execute(self) -> str:
@@ -76,9 +79,10 @@ class Actor:
             log.error("work_ended_untold actor=%s: %s", self._order["actor"], error.message)
             lost = isinstance(error, Fenced) or self._stop.reason == LOST
             self._outcome = "lost" if lost else "unreachable"
-        except BaseException:
+        except BaseException as error:
             log.exception("work_broke actor=%s", self._order["actor"])
             self._outcome = "failed"
+            self._broke = f"{type(error).__name__}: {error}"
         finally:
             self._heartbeat.close()
             self._client.close()

@@ -14,7 +14,7 @@ from typing import Any
 
 from genplatform.domain.job import Capacity
 from genplatform.engine.loading import LoadError, load
-from genplatform.engine.seam import Death, Liveness, Served, ServeOrder
+from genplatform.engine.seam import Death, End, Liveness, Served, ServeOrder
 from genplatform.errors import Unavailable
 
 
@@ -38,7 +38,7 @@ class InlineEngine:
         self._gpus: float = of._gpus if of else gpus
         self._lock: threading.RLock = of._lock if of else threading.RLock()
         self._actors: dict[str, _Inline] = of._actors if of else {}
-        self._endings: dict[str, str] = of._endings if of else {}
+        self._endings: dict[str, tuple[str, End]] = of._endings if of else {}
         self._watched: set[str] = set()
         self.reachable = True
 
@@ -64,10 +64,10 @@ class InlineEngine:
             try:
                 worker = load(actor)(dict(order))
             except LoadError as error:
-                self._endings[name] = str(error)
+                self._endings[name] = str(error), End.BROKEN
                 return
             except Exception as error:  # whatever a worker's constructor raises is its death
-                self._endings[name] = f"{type(error).__name__}: {error}"
+                self._endings[name] = f"{type(error).__name__}: {error}", End.BROKEN
                 return
             self._actors[name] = _Inline(worker, cpus, gpus)
         worker.start()
@@ -75,14 +75,14 @@ class InlineEngine:
 
     def _await(self, name: str, worker: Any) -> None:
         try:
-            message = f"It ended: {worker.join()}."
+            message, end = f"It ended: {worker.join()}.", End.OVER
         except Exception as error:  # as above
-            message = f"{type(error).__name__}: {error}"
+            message, end = f"{type(error).__name__}: {error}", End.BROKEN
         with self._lock:
             # Not when it was killed in the meantime: then it has had its ending.
             if name in self._actors and self._actors[name].worker is worker:
                 del self._actors[name]
-                self._endings[name] = message
+                self._endings[name] = message, end
 
     def stop(self, name: str, reason: str) -> None:
         """Ask the object to stop."""
@@ -95,14 +95,14 @@ class InlineEngine:
     def kill(self, name: str) -> None:
         """Forget the object now."""
         self._reach()
-        self.fail(name, "It was killed.")
+        self.fail(name, "It was killed.", End.KILLED)
 
-    def fail(self, name: str, message: str = "The worker died.") -> None:
-        """For tests: end an actor as its node's loss would, with `message` as the reason."""
+    def fail(self, name: str, message: str = "The worker died.", end: End = End.PROCESS) -> None:
+        """For tests: end an actor as its process's death would, or otherwise, with `message` as the reason."""
         with self._lock:
             one = self._actors.pop(name, None)
             if one is not None:
-                self._endings[name] = message
+                self._endings[name] = message, end
         if one is not None:
             one.worker.stop("killed")
 
@@ -136,7 +136,7 @@ class InlineEngine:
         with self._lock:
             over = sorted(name for name in self._watched if name not in self._actors)
             self._watched.difference_update(over)
-            return [Death(name, self._endings.get(name, "It does not exist.")) for name in over]
+            return [Death(name, *self._endings.get(name, ("It does not exist.", End.UNKNOWN))) for name in over]
 
     def adopt(self, names: Sequence[str]) -> None:
         """Watch these too."""

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import (
+    ActorUnavailableError,
+    GetTimeoutError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
 from ray.util import list_named_actors
 
 from genplatform.engine.loading import load
-from genplatform.engine.ray_messages import told
-from genplatform.engine.seam import Liveness
+from genplatform.engine.ray_messages import ended, out_of_memory, told
+from genplatform.engine.seam import End, Liveness
+
+log = logging.getLogger(__name__)
 
 MAX_CONCURRENCY = 8
 # `join` blocks, and a dispatcher that died leaves its call behind: in a group of its own it
@@ -116,22 +126,23 @@ class RayActors:
         return sorted(list_named_actors())
 
     def deaths(self, names: Sequence[str]) -> list[list[str]]:
-        """Return `[name, message]` for those of `names` that ended; watches those it did not know yet."""
-        ended = [[name, "It does not exist."] for name in self._watch(names)]
+        """Return `[name, message, end]` for those of `names` that ended; watches those it did not know yet."""
+        gone = [[name, "It does not exist.", End.UNKNOWN.value] for name in self._watch(names)]
         joined = {one.joined: name for name, one in list(self._watched.items())}
         over, _ = ray.wait(list(joined), num_returns=len(joined), timeout=0) if joined else ([], [])
         for ref in over:
             name = joined[ref]
             handle = self._watched[name].handle
-            message = _ending(ref)
-            if message is None:
+            ending = _ending(ref)
+            if ending is None:
                 self._watched[name].joined = _join(handle)
                 continue
             # One whose work is over still holds its process and its resources.
             ray.kill(handle, no_restart=True)
             del self._watched[name]
-            ended.append([name, message])
-        return ended
+            message, end = ending
+            gone.append([name, message, end.value])
+        return gone
 
     def _watch(self, names: Sequence[str]) -> list[str]:
         """Watch exactly `names`; return those that do not exist."""
@@ -175,19 +186,26 @@ def _answer(ref: Any) -> Liveness:
         ray.get(ref, timeout=READ_SECONDS)
     except (ActorUnavailableError, GetTimeoutError):
         return Liveness.SILENT
-    except RayActorError:
+    except (RayActorError, OutOfMemoryError):
         return Liveness.GONE
     except RayTaskError:
         return Liveness.ALIVE  # it answered, if badly
     return Liveness.ALIVE
 
 
-def _ending(ref: Any) -> str | None:
-    """Return why an actor whose `join` came back is over; None when it is not."""
+def _ending(ref: Any) -> tuple[str, End] | None:
+    """Return why and how an actor whose `join` came back is over; None when it is not."""
     try:
         outcome = ray.get(ref, timeout=READ_SECONDS)
     except (ActorUnavailableError, GetTimeoutError):
         return None
-    except (RayActorError, RayTaskError) as error:
-        return told(str(error))
-    return told(f"It ended: {outcome}.")
+    except OutOfMemoryError as error:
+        return out_of_memory(str(error)), End.MEMORY
+    except RayActorError as error:
+        return told(str(error)), End.PREEMPTED if error.preempted else ended(str(error))
+    except RayTaskError as error:
+        return told(str(error)), End.BROKEN
+    except RayError:
+        log.exception("end_not_understood")
+        return None  # asked again: what one actor's end looks like must not hide the ends of all others
+    return told(f"It ended: {outcome}."), End.OVER

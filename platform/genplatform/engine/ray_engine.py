@@ -8,7 +8,7 @@ from typing import Any
 
 from genplatform.domain.job import Capacity
 from genplatform.engine.ray_link import RayLink, Refused, shared_link
-from genplatform.engine.seam import Death, Liveness
+from genplatform.engine.seam import Death, End, Liveness
 from genplatform.errors import Unavailable
 
 NAMESPACE = "genctl"
@@ -40,7 +40,7 @@ class RayEngine:
             self._link.call("start", CALL_SECONDS, name=name, actor=actor, order=dict(order), cpus=cpus, gpus=gpus)
         except Refused as error:
             with self._lock:
-                self._stillborn.append(Death(name, str(error)))
+                self._stillborn.append(Death(name, str(error), End.BROKEN))
         else:
             self.adopt([name])
 
@@ -74,8 +74,8 @@ class RayEngine:
         over = self._link.call("deaths", CALL_SECONDS, names=watched) if watched else []
         with self._lock:
             ended, self._stillborn = self._stillborn, []
-            self._watched.difference_update(name for name, _ in over)
-        return [*ended, *(Death(name, message) for name, message in over)]
+            self._watched.difference_update(name for name, _, _ in over)
+        return [*ended, *(Death(name, message, End(end)) for name, message, end in over)]
 
     def adopt(self, names: Sequence[str]) -> None:
         """Watch these too, from the next `deaths` on."""

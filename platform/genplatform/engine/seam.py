@@ -5,7 +5,8 @@ worker code. Actors are handles and never records: the truth is in the catalog.
 
 A worker class is built with its order and has `start()` (returns at once; called again by a
 dispatcher that cannot know whether its predecessor did, so it must not start twice),
-`ping()`, `stop(reason)` and `join()` (blocks until the work is over). Names are used once.
+`ping()`, `stop(reason)` and `join()` (blocks until the work is over, returns how it ended, or
+raises what broke it). Names are used once.
 """
 
 from __future__ import annotations
@@ -31,15 +32,30 @@ class Liveness(StrEnum):
     UNKNOWN = "unknown"  # the engine itself could not be asked
 
 
+class End(StrEnum):
+    """How an actor ended, as far as the engine knows: it says whose doing it was."""
+
+    OVER = "over"  # its work ended, and it said how
+    BROKEN = "broken"  # its code raised: it could not be made, or its work broke
+    KILLED = "killed"  # the platform ended it
+    PROCESS = "process"  # its process died: of a signal, or by leaving
+    MEMORY = "memory"  # it was ended because its node ran out of memory
+    NODE = "node"  # its node died
+    PREEMPTED = "preempted"  # its node was taken away, with notice
+    UNKNOWN = "unknown"  # it does not exist, and nobody says why
+
+
 class Death(str):
-    """The name of an actor that ended, and in `message` what is known of why."""
+    """The name of an actor that ended, in `end` how, and in `message` what is known of why."""
 
     message: str
+    end: End
 
-    def __new__(cls, name: str, message: str = "") -> Death:
-        """Return the name with its message."""
+    def __new__(cls, name: str, message: str = "", end: End = End.UNKNOWN) -> Death:
+        """Return the name with what is known."""
         death = super().__new__(cls, name)
         death.message = message
+        death.end = end
         return death
 
 
