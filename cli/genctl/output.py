@@ -31,7 +31,6 @@ STATE_STYLES = {
     "cancelled": "yellow",
     "cancelling": "yellow",
     "preempted": "yellow",
-    "paused": "yellow",
     "waiting": "dim",
     "queued": "dim",
     "pending": "dim",

@@ -24,9 +24,9 @@ from soak_faults import Killer, Poisoner
 from whole_platform import WholePlatform, eventually
 
 from genplatform.catalog import Catalog, JobRow, ShardRow, Transaction
+from genplatform.domain.retry import RetryPolicy
 from genplatform.domain.states import TERMINAL_JOB_STATES, ShardState
 from genplatform.queues import keys
-from genplatform.services.nodes import MAX_SHARD_FAILURES
 
 pytestmark = [pytest.mark.platform, pytest.mark.soak]
 
@@ -182,7 +182,7 @@ def test_poison_is_dead_after_as_many_tries_as_are_allowed_and_no_other_job_of_i
     dead = of(soaked, "poison")
 
     assert {(job.state, job.error_code) for _, job in dead} <= {("failed", "poisoned")}
-    assert {s.failures for _, job in dead for s in soaked.shards[job.job_id]} <= {MAX_SHARD_FAILURES}
+    assert {s.failures for _, job in dead for s in soaked.shards[job.job_id]} <= {RetryPolicy().max + 1}
 
 
 def test_no_file_is_left_that_no_row_refers_to(soaked: Soaked) -> None:

@@ -11,13 +11,14 @@ from fake_node import PoolNode, TrainNode, node_secret
 
 from genplatform.catalog import Catalog, JobRow, ShardRow
 from genplatform.domain.job import DEFAULT_TENANT
-from genplatform.domain.keys import JobKey
+from genplatform.domain.keys import ClaimKey, JobKey
 from genplatform.domain.retry import Cause
 from genplatform.domain.tokens import PoolGrant, issue
 from genplatform.errors import Unavailable
 from genplatform.queues.memory import MemoryQueues
 from genplatform.queues.seam import Queues
 from genplatform.services import jobs, leadership, runs, submit
+from genplatform.services.claims import release_claims
 from genplatform.services.context import Wiring
 from genplatform.services.endings import Ending, close_run
 from genplatform.spec import RecipeBook
@@ -27,6 +28,9 @@ TENANT = DEFAULT_TENANT
 API_URL = "http://127.0.0.1:1"
 SECRET = "a-secret-of-tests"
 HOLDER = "dispatcher-of-tests"
+
+# How a Run or a claim ends whose worker's process was killed.
+DIED = Ending(Cause.NODE_LOST, "Its worker died.", died=True)
 
 TRAIN = "kind: train\nname: {name}\nrecipe: gan\ndata: {{source: digits}}\nbudget: {{steps: 100}}\n"
 GENERATE = "kind: generate\nname: {name}\nmodel: {model}\ncount: {count}\nbatch_size: 64\n"
@@ -143,6 +147,10 @@ class SmallPlatform:
     def lose(self, job_id: str, cause: Cause = Cause.NODE_LOST, message: str = "Its node is gone.") -> None:
         """Close a job's current Run as the dispatcher does."""
         close_run(self.w, self.row(job_id).run_key, Ending(cause, message), term=self.term())
+
+    def lose_claims(self, *claims: ClaimKey, ending: Ending = DIED) -> int:
+        """End claims as the dispatcher does when their worker is gone; return how many were current."""
+        return release_claims(self.w, self.term(), dict.fromkeys(claims, ending))
 
     def trainer(self, opened: runs.OpenedRun) -> TrainNode:
         return TrainNode(self.w, opened.order)

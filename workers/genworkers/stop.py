@@ -8,8 +8,10 @@ LOST = "lost"  # another Run or claim took over: stop at once, publish nothing
 CANCEL = "cancel"  # a person does not want it any more: stop, keep nothing
 PAUSE = "pause"  # stop after a checkpoint; it goes on later
 SHUTDOWN = "shutdown"  # the platform goes down: stop after a checkpoint; it goes on at the next start
+TIMEOUT = "timeout"  # the run takes too long: stop after a checkpoint
+DEADLINE = "deadline"  # the job's time is over: stop after a checkpoint
 
-_WEIGHT = {LOST: 3, CANCEL: 2, SHUTDOWN: 1, PAUSE: 1}
+_WEIGHT = {LOST: 3, CANCEL: 2, DEADLINE: 1, TIMEOUT: 1, SHUTDOWN: 1, PAUSE: 1}
 
 
 class StopFlag:

@@ -84,12 +84,13 @@ class Job(Shape):
     queue: str
     priority: int
     labels: dict[str, str]
-    retry_of: str | None = Field(description="The id of the ended job that this one does again.")
     progress: Progress | None
     runs: list[Run]
     model: str | None
     outputs: OutputsSummary | None
     error: JobError | None
+    retry_at: str | None = Field(description="When a job that backs off is queued again.")
+    deadline_at: str | None = Field(description="When a job that has not ended must have.")
     created_at: str
     started_at: str | None
     finished_at: str | None

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from genplatform.catalog import JobRow
 from genplatform.dispatch.leftovers import Leftovers
+from genplatform.dispatch.limits import Limits
 from genplatform.dispatch.line import Line
 from genplatform.dispatch.losses import Losses
 from genplatform.dispatch.pools import Pools
@@ -44,6 +45,7 @@ class Dispatcher:
         self._pools = Pools(w, engine, api_url)
         self._losses = Losses(w, engine, self._pools)
         self._stopping = Stopping(w, engine)
+        self._limits = Limits(w, engine)
         self._starting = Starting(w, engine, self._pools, self._line, api_url)
         self._swept = 0.0
         self._reconciled = 0.0
@@ -115,6 +117,7 @@ class Dispatcher:
             self._try("sweep", lambda: self._losses.sweep(term, jobs))
         self._try("stop", lambda: self._stopping.obey(term, jobs))
         self._finish(term, jobs)
+        self._try("limits", lambda: self._limits.keep(term, jobs))
         if start:
             self._try("start", lambda: self._starting.start(term, jobs))
             self._try("fill", lambda: self._starting.fill(term))
@@ -126,8 +129,8 @@ class Dispatcher:
 
     def _reconcile(self, term: int) -> None:
         self._try("promote", lambda: reconcile.promote(self._w, term))
-        changed = self._line.keep(reconcile.queued_keys(self._w))
-        self._line.add(reconcile.queued(self._w, changed))
+        unknown = self._line.keep(reconcile.queued_keys(self._w))
+        self._line.add(reconcile.queued(self._w, unknown))
         self._try("restore", lambda: reconcile.restore(self._w, reconcile.open_jobs(self._w)))
         self._try("actors", lambda: self._look_at_actors(term))
         self._try("leftovers", self._leftovers.sweep)

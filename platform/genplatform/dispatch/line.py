@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from genplatform.catalog import JobRow
 from genplatform.dispatch.sizes import demand_of
@@ -22,17 +22,18 @@ class Line:
         return len(self._jobs)
 
     def add(self, rows: Iterable[JobRow]) -> None:
-        """Take jobs into the line as they are now."""
+        """Take jobs into the line; those in it already stay as they are."""
         for row in rows:
-            self._jobs[row.key] = _entry(row)
-            self._reasons[row.key] = row.reason
+            if row.key not in self._jobs:
+                self._jobs[row.key] = _entry(row)
+                self._reasons[row.key] = row.reason
 
-    def keep(self, wanted: Mapping[JobKey, int]) -> list[JobKey]:
-        """Let go of everyone but these; returns those of them who are not in the line yet with that priority."""
-        for key in self._jobs.keys() - wanted.keys():
+    def keep(self, keys: Iterable[JobKey]) -> list[JobKey]:
+        """Let go of everyone but these; returns those of them who are not in the line yet."""
+        wanted = list(keys)
+        for key in self._jobs.keys() - set(wanted):
             self.remove(key)
-        held = {key: job.priority for key, job in self._jobs.items()}
-        return [key for key, priority in wanted.items() if held.get(key) != priority]
+        return [key for key in wanted if key not in self._jobs]
 
     def remove(self, key: JobKey) -> None:
         """Take a job out of the line."""

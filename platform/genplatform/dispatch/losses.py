@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from genplatform.catalog import JobRow
+from genplatform.dispatch import deaths
 from genplatform.dispatch.pools import Pools
 from genplatform.domain.job import JobKind
 from genplatform.domain.keys import ClaimKey, LeaseKey, RunKey
 from genplatform.domain.retry import Cause
 from genplatform.domain.states import JobState
 from genplatform.domain.times import LEASE_SECONDS
-from genplatform.engine.seam import Engine, Liveness
-from genplatform.services import reconcile, runs
+from genplatform.engine.seam import Death, Engine, Liveness
+from genplatform.services import claims, reconcile, runs
 from genplatform.services.context import Wiring
 from genplatform.services.endings import Ending, close_run
 
@@ -29,6 +30,8 @@ BATCH = 1000
 # So often the lease of a claim is lengthened for a worker that answers pings and sends no heartbeat for it.
 MOST_REGRANTS = 5
 RUN_PREFIX = "run/"
+UNHELD = Ending(Cause.NODE_LOST, "Its worker lives and does not speak of it.")
+SILENT = Ending(Cause.NODE_LOST, "Its worker fell silent.", died=True)
 
 
 class Losses:
@@ -39,30 +42,38 @@ class Losses:
         self._engine = engine
         self._pools = pools
         self._missed: set[RunKey] = set()
-        self._dead: dict[str, str] = {}
+        self._dead: dict[str, Death] = {}
+        self._young: dict[str, str] = {}  # those of the dead that ended young, and their pools
         self._unfit: dict[str, str] = {}
         self._regrants: Counter[ClaimKey] = Counter()
 
     def deaths(self, term: int, open_jobs: Sequence[JobRow]) -> None:
         """Close what actors that just ended still held open."""
         for death in self._engine.deaths():
-            self._dead[str(death)] = death.message
+            self._dead[str(death)] = death
             pool = self._pools.ended(str(death))
-            if pool is not None:
-                self._unfit[pool] = death.message
+            if pool is not None and death.end in deaths.UNFIT:
+                self._young[str(death)] = pool
         # A death is told once: it is kept until the record has it, whatever cannot be reached meanwhile.
-        for name, said in list(self._dead.items()):
+        for name, death in list(self._dead.items()):
             key = RunKey.parse(name.removeprefix(RUN_PREFIX)) if name.startswith(RUN_PREFIX) else None
             if key is not None:
-                message = f"The worker of run {key.run} is gone. {said}".strip()
-                self._close(term, key, Ending(_cause(open_jobs, key), message))
+                self._close(term, key, deaths.of_run(death, key.run, starting=_starting(open_jobs, key)))
                 del self._dead[name]
         if self._dead:
-            claims = reconcile.claims_of(self._w, _generating(open_jobs))
-            self._release(term, [c for c, worker in claims.items() if worker in self._dead], "Its worker died.")
-            self._dead.clear()
+            self._close_claims(term, open_jobs)
         if self._unfit:
             self._close_unstarted(term)
+
+    def _close_claims(self, term: int, open_jobs: Sequence[JobRow]) -> None:
+        """End what dead workers of pools had claimed; those that had nothing and ended young could not work at all."""
+        claims = reconcile.claims_of(self._w, _generating(open_jobs))
+        held = {claim: self._dead[worker] for claim, worker in claims.items() if worker in self._dead}
+        self._release(term, {claim: deaths.of_claim(death) for claim, death in held.items()})
+        for name in self._young.keys() - set(held.values()):
+            self._unfit[self._young[name]] = self._dead[name].message
+        self._dead.clear()
+        self._young.clear()
 
     def _close_unstarted(self, term: int) -> None:
         """Close the Runs that still wait for the first word of a pool whose workers end as soon as they start."""
@@ -87,7 +98,7 @@ class Losses:
         kept = [k for k, actor in (actors | holders).items() if alive.get(actor) is Liveness.ALIVE]
         unheld = self._unheld(kept, claims)
         self._w.queues.grant([key for key in kept if key not in unheld], LEASE_SECONDS)
-        self._release(term, unheld, "Its worker lives and does not speak of it.")
+        self._release(term, dict.fromkeys(unheld, UNHELD))
         over = (Liveness.GONE, Liveness.SILENT)
         for run, actor in actors.items():
             if alive.get(actor) in over:
@@ -96,7 +107,7 @@ class Losses:
         for worker in {holders[claim] for claim in lost}:
             self._engine.kill(worker)
             self._pools.forget(worker)
-        self._release(term, lost, "Its worker fell silent.")
+        self._release(term, dict.fromkeys(lost, SILENT))
 
     def orphans(self, term: int, open_jobs: Sequence[JobRow], actors: Iterable[str]) -> None:
         """End actors that no open Run needs; close Runs whose actor is missing twice in a row."""
@@ -126,7 +137,8 @@ class Losses:
         if _starting(open_jobs, run):
             ending = Ending(Cause.START_FAILED, f"Run {run.run} did not start in {runs.START_SECONDS:.0f} s.")
         else:
-            ending = Ending(Cause.NODE_LOST, f"The worker of run {run.run} fell silent for {LEASE_SECONDS:.0f} s.")
+            message = f"The worker of run {run.run} fell silent for {LEASE_SECONDS:.0f} s."
+            ending = Ending(Cause.NODE_LOST, message, died=True)
         self._close(term, run, ending)
 
     def _close(self, term: int, key: RunKey, ending: Ending) -> None:
@@ -135,10 +147,11 @@ class Losses:
             said = {"job": key.job_id, "run": key.run, "cause": ending.cause.value, "job_state": reached.value}
             log.info("run_closed", extra=said)
 
-    def _release(self, term: int, claims: list[ClaimKey], message: str) -> None:
-        if claims:
-            ended = runs.release_claims(self._w, term, claims, message)
-            log.info("claims_released", extra={"count": ended, "why": message})
+    def _release(self, term: int, endings: Mapping[ClaimKey, Ending]) -> None:
+        if endings:
+            ended = claims.release_claims(self._w, term, endings)
+            why = sorted({ending.message for ending in endings.values()})
+            log.info("claims_released", extra={"count": ended, "why": why})
 
 
 def _generating(jobs: Iterable[JobRow]) -> list[JobRow]:

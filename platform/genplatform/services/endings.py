@@ -11,7 +11,7 @@ Nothing is closed twice: every step is conditional on the Run still being the cu
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from genplatform.catalog import JobRow, Transaction
@@ -19,7 +19,9 @@ from genplatform.domain.job import JobKind, ReasonCode, Wish
 from genplatform.domain.keys import ClaimKey, RunKey
 from genplatform.domain.retry import Cause, Decision, RetryPolicy
 from genplatform.domain.states import ACTIVE_JOB_STATES, JobState, RunState, ShardState
+from genplatform.domain.times import rfc3339
 from genplatform.errors import BadSpec, LostLeadership
+from genplatform.services import poison
 from genplatform.services.context import Effects, Wiring
 from genplatform.spec import parse_stored, retry_policy
 
@@ -41,6 +43,11 @@ class Ending:
     hint: str = ""
     code: str = ""  # the job's error code where it differs from the cause
     final: bool = False  # another try would end the same, whatever the spec says of its cause
+    died: bool = False  # its worker ended without a word, and not with its whole node
+
+    def said(self) -> dict[str, Any]:
+        """Return the words of it that an event keeps."""
+        return {"cause": self.cause.value, "message": self.message, "worker_died": self.died}
 
 
 def close_run(w: Wiring, key: RunKey, ending: Ending, *, term: int | None = None) -> JobState | None:
@@ -70,7 +77,7 @@ def end_run(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, ending: E
     tx.runs.move(job.id, job.run, state, cause=cause.value, message=ending.message, finished_at=now)
     _give_up_claims(w, tx, effects, job)
     _forget_run(w, effects, job)
-    said: dict[str, Any] = {"run": job.run, "state": state.value, "cause": cause.value, "message": ending.message}
+    said = {"run": job.run, "state": state.value, "safe": poison.safe(tx, job)} | ending.said() | {"cause": cause.value}
     tx.events.add(job.tenant_id, job.id, now, "run_ended", said)
     if cancelling:
         cancel_job(w, tx, effects, job, ReasonCode.CANCELLED_BY_USER, "It was cancelled.")
@@ -80,7 +87,7 @@ def end_run(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, ending: E
         pause_job(w, tx, effects, job, f"It is paused. {ending.message}", run_at)
         return JobState.PAUSED
     if not decision.retry:
-        fail_job(w, tx, effects, job, ending)
+        fail_job(w, tx, effects, job, _last(tx, job, ending, decision))
         return JobState.FAILED
     return _try_again(w, tx, effects, job, ending, decision)
 
@@ -91,7 +98,7 @@ def decide(w: Wiring, tx: Transaction, job: JobRow, ending: Ending) -> Decision:
         return Decision(False, 0.0, ending.code or ending.cause.value, ending.message)
     ended = tx.runs.ended_by_cause(job.id)
     ended[ending.cause] = ended.get(ending.cause, 0) + 1
-    return _policy(job).decide(ending.cause, ended, w.jitter())
+    return policy(job).decide(ending.cause, ended, w.jitter())
 
 
 def _is_of_the_job(ending: Ending) -> bool:
@@ -99,7 +106,19 @@ def _is_of_the_job(ending: Ending) -> bool:
     return ending.final or ending.cause is Cause.USER_ERROR
 
 
-def _policy(job: JobRow) -> RetryPolicy:
+def _last(tx: Transaction, job: JobRow, ending: Ending, decision: Decision) -> Ending:
+    """Return the ending of a job's last Run, already on record, with what is to be said of the tries it used up."""
+    if ending.final:
+        return ending
+    if ending.cause is Cause.NODE_LOST and ending.died:
+        poisoned = poison.runs_that_died(tx, job, decision.budget or 0)
+        if poisoned:
+            return replace(ending, message=f"{poisoned} {ending.message}", code=ReasonCode.POISONED.value)
+    return replace(ending, message=f"{ending.message} {decision.message}".rstrip())
+
+
+def policy(job: JobRow) -> RetryPolicy:
+    """Return when a Job is tried again."""
     try:
         return retry_policy(parse_stored(job.spec))
     except BadSpec:
@@ -115,8 +134,15 @@ def _try_again(
     # Only a job that waits backs off; one that is queued at once says what ended its Run.
     code = decision.code if decision.delay else ending.cause.value
     message = f"{ending.message} {decision.message}"
+    if run_at is not None:
+        message += f" It goes on at {rfc3339(run_at)}."
     tx.jobs.move(job.id, to, run=job.run, run_at=run_at, rate=None, reason_code=code, reason_message=message)
-    said = {"after_run": job.run, "cause": ending.cause.value, "delay_seconds": round(decision.delay, 3)}
+    said: dict[str, Any] = {
+        "after_run": job.run,
+        "cause": ending.cause.value,
+        "delay_seconds": round(decision.delay, 3),
+    }
+    said |= {"tries": decision.tries, "budget": decision.budget, "retry_at": rfc3339(run_at)}
     tx.events.add(job.tenant_id, job.id, now, "retrying", said)
     if to is JobState.QUEUED:
         effects.add(lambda: w.queues.submit([job.key]))

@@ -11,21 +11,19 @@ from typing import Any
 
 from genplatform.catalog import JobRow, ShardRow, Transaction
 from genplatform.domain import layout
-from genplatform.domain.job import ReasonCode
 from genplatform.domain.keys import ClaimKey, JobKey, LeaseKey, RunKey, ShardKey
 from genplatform.domain.retry import Cause
 from genplatform.domain.states import ACTIVE_JOB_STATES, JobState, RunState, ShardState
 from genplatform.domain.times import LEASE_SECONDS
 from genplatform.domain.tokens import Grant, PoolGrant, RunGrant
 from genplatform.errors import BadRequest, Fenced, Unauthorized, Unavailable
-from genplatform.services import wire
+from genplatform.services import limits, wire
+from genplatform.services.claims import end_claim
 from genplatform.services.context import Effects, Wiring, hint
-from genplatform.services.endings import Ending, close_run, decide, end_run
+from genplatform.services.endings import Ending, close_run
 from genplatform.services.publish import publish_model, publish_shards
 
 AT_WORK = (JobState.STARTING, JobState.RUNNING)
-# A shard that ended this many claims without a result kills its workers or cannot be made.
-MAX_SHARD_FAILURES = 5
 CHECKPOINTS_KEPT = 3
 
 
@@ -147,46 +145,23 @@ def released(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]
     """Close a Run that stopped because it was asked to; its budget of tries is not touched."""
     said = wire.parse(wire.Released, body)
     key = own_run(grant, said)
-    cause = {"cancel": Cause.CANCELLED, "pause": Cause.PAUSED, "shutdown": Cause.SHUTDOWN}[said.reason]
-    at = "" if said.step is None else f" at step {said.step}"
-    if close_run(w, key, Ending(cause, f"It stopped{at} as asked ({said.reason}).")) is None:
+    with w.catalog.read() as tx:
+        job = tx.jobs.by_id(key.tenant, key.job_id)
+    if job is None or close_run(w, key, _let_go(job, said)) is None:
         raise _fenced(key)
     return {}
 
 
-def end_claim(
-    w: Wiring, tx: Transaction, effects: Effects, job: JobRow, claim: ClaimKey, ending: Ending
-) -> ShardState | None:
-    """End a claim without a result: the shard is offered again, or ends its job when that cannot help.
-
-    Returns the state the shard came to; None when the claim was not the current one.
-    """
-    shard = tx.shards.get(job.id, claim.shard)
-    if shard is None or (shard.run, shard.claim) != (claim.run, claim.claim):
-        return None
-    failures = shard.failures + 1
-    end = _end_of_job(claim, shard, ending, failures)
-    to = ShardState.FAILED if end and not decide(w, tx, job, end).retry else ShardState.PENDING
-    if not tx.shards.settle(job.id, claim.shard, claim.run, claim.claim, to, failures=failures):
-        return None
-    told = {"shard": claim.shard, "claim": claim.claim, "cause": ending.cause.value, "message": ending.message}
-    tx.events.add(job.tenant_id, job.id, w.clock(), "claim_ended", told)
-    effects.add(lambda: w.queues.release([claim]))
-    if end is not None:
-        end_run(w, tx, effects, job, end)
-    elif job.pool is not None:
-        pool = job.pool
-        effects.add(lambda: w.queues.hand_off(pool, [ShardKey(*claim[:4])]))
-    return to
-
-
-def _end_of_job(claim: ClaimKey, shard: ShardRow, ending: Ending, failures: int) -> Ending | None:
-    """Return how the Run ends because of a claim that did; None when another claim may help."""
-    if failures >= MAX_SHARD_FAILURES:
-        items = f"items {shard.start} to {shard.start + shard.count - 1}"
-        message = f"Shard {claim.shard} ({items}) ended {failures} claims without a result. {ending.message}"
-        return Ending(Cause.USER_ERROR, message, ending.hint, ReasonCode.POISONED.value, final=True)
-    return ending if ending.cause is Cause.USER_ERROR else None
+def _let_go(job: JobRow, said: wire.Released) -> Ending:
+    at = "" if said.step is None else f" at step {said.step}"
+    match said.reason:
+        case "timeout":
+            return limits.timed_out(job, f"It stopped{at} as asked.")
+        case "deadline":
+            return limits.overdue(job, f"It stopped{at} as asked.")
+        case _:
+            cause = {"cancel": Cause.CANCELLED, "pause": Cause.PAUSED, "shutdown": Cause.SHUTDOWN}[said.reason]
+            return Ending(cause, f"It stopped{at} as asked ({said.reason}).")
 
 
 def own_run(grant: Grant, body: wire.RunBody) -> RunKey:

@@ -17,6 +17,7 @@ from genplatform.catalog import (
 )
 from genplatform.domain import layout
 from genplatform.domain.job import JobKind
+from genplatform.domain.states import JobState
 from genplatform.domain.times import rfc3339
 from genplatform.services.context import Wiring
 
@@ -44,12 +45,13 @@ def job(w: Wiring, row: JobRow, runs: Sequence[RunRow], versions: Mapping[int, M
         "queue": row.queue,
         "priority": row.priority,
         "labels": row.labels,
-        "retry_of": row.retry_of,
         "progress": row.progress.as_json() if row.progress else None,
         "runs": [run(r) for r in runs],
         "model": version.ref if version else None,
         "outputs": outputs(w, row),
         "error": error,
+        "retry_at": rfc3339(row.run_at) if row.job_state is JobState.WAITING else None,
+        "deadline_at": rfc3339(row.deadline_at),
         "created_at": rfc3339(row.created_at),
         "started_at": rfc3339(row.started_at),
         "finished_at": rfc3339(row.finished_at),

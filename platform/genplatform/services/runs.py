@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from genplatform import __version__
-from genplatform.catalog import ArtifactRow, JobRow, ModelRow, Transaction
+from genplatform.catalog import JobRow, ModelRow, Transaction
 from genplatform.domain.job import JobKind
-from genplatform.domain.keys import ClaimKey, JobKey, RunKey, ShardKey, pool_id
+from genplatform.domain.keys import JobKey, RunKey, ShardKey, pool_id
 from genplatform.domain.retry import Cause
 from genplatform.domain.shards import plan_shards
 from genplatform.domain.states import JobState, ShardState
@@ -17,14 +17,11 @@ from genplatform.domain.tokens import PoolGrant, RunGrant, issue
 from genplatform.services.context import Effects, Wiring
 from genplatform.services.endings import Ending, fail_job
 from genplatform.services.leadership import led
-from genplatform.services.nodes import end_claim
 from genplatform.spec import JobSpec, model_ref, parse_stored, published_name
 
 # A starting actor loads Python, torch and the data before its first word.
 START_SECONDS = 60.0
 THREADS = 1
-# A Run is offered older ones than the newest in case that is damaged.
-MOST_CHECKPOINTS = 3
 POOL_IDLE_SECONDS = 15.0
 
 
@@ -96,28 +93,10 @@ def refuse(w: Wiring, term: int, key: JobKey, ending: Ending) -> None:
     effects.run()
 
 
-def release_claims(w: Wiring, term: int, claims: list[ClaimKey], message: str) -> int:
-    """End claims whose workers are gone, so that their shards are offered again; returns how many."""
-    effects = Effects()
-    ended = 0
-    with led(w, term) as tx:
-        for claim in sorted(claims):
-            job = tx.jobs.by_id(claim.tenant, claim.job_id, lock=True)
-            if job is None or job.run != claim.run:
-                effects.add(lambda claim=claim: w.queues.release([claim]))  # type: ignore[misc]
-                continue
-            if end_claim(w, tx, effects, job, claim, Ending(Cause.NODE_LOST, message)) is None:
-                effects.add(lambda claim=claim: w.queues.release([claim]))  # type: ignore[misc]
-            else:
-                ended += 1
-    effects.run()
-    return ended
-
-
 def train_order(w: Wiring, tx: Transaction, job: JobRow, run: RunKey, api_url: str) -> dict[str, Any]:
     """Return what a train Run's actor is given."""
     spec = job.spec
-    checkpoints = _checkpoints(tx, job)
+    checkpoints = tx.artifacts.of_job(job.id, "checkpoint")
     return {
         "tenant": run.tenant,
         "job_id": run.job_id,
@@ -140,18 +119,6 @@ def train_order(w: Wiring, tx: Transaction, job: JobRow, run: RunKey, api_url: s
         "heartbeat_seconds": HEARTBEAT_SECONDS,
         "threads": THREADS,
     }
-
-
-def _checkpoints(tx: Transaction, job: JobRow) -> list[ArtifactRow]:
-    """Return what a train Run may go on from, newest first: its job's own, then those of the jobs it does again."""
-    found = tx.artifacts.of_job(job.id, "checkpoint")
-    while len(found) < MOST_CHECKPOINTS and job.retry_of is not None:
-        before = tx.jobs.by_id(job.tenant_id, job.retry_of)
-        if before is None:
-            break
-        job = before
-        found += tx.artifacts.of_job(job.id, "checkpoint")
-    return found
 
 
 def pool_of(tenant: str, model: ModelRow) -> str:

@@ -17,10 +17,11 @@ from genplatform.domain.ids import new_id
 from genplatform.domain.job import JobKind, ReasonCode
 from genplatform.domain.keys import JobKey
 from genplatform.domain.states import TERMINAL_JOB_STATES, JobState
+from genplatform.domain.times import rfc3339
 from genplatform.errors import BadSpec, GenctlError, SpecProblem
 from genplatform.services import idempotency, lookup, present
 from genplatform.services.context import Wiring, hint
-from genplatform.spec import JobDocument, load, model_ref, parse_stored, published_name
+from genplatform.spec import JobDocument, deadline_at, load, model_ref, parse_stored, published_name
 
 
 def submit(
@@ -45,6 +46,7 @@ def submit(
     if known is not None:
         return known
     documents = load(body, media_type, w.recipes, sets, overrides or {})
+    _refuse_late(documents, w.clock())
     if dry_run:
         with w.catalog.read() as tx:
             _resolve(tx, tenant, documents)
@@ -63,6 +65,14 @@ def submit(
     with hint():
         w.queues.submit(keys)
     return {"jobs": answer, "next": None}
+
+
+def _refuse_late(documents: Sequence[JobDocument], now: float) -> None:
+    """Raise BadSpec for deadlines that have passed."""
+    late = [d for d in documents if (at := deadline_at(d.spec, now)) is not None and at <= now]
+    hint = f"It is {rfc3339(now)} now. Give a later time, or a duration such as 12h."
+    if late:
+        raise BadSpec([d.problem(f"deadline is {d.spec.deadline}, which has passed.", "deadline", hint) for d in late])
 
 
 def _insert(
@@ -85,6 +95,7 @@ def _insert(
             "state": (JobState.WAITING if open_needs else JobState.QUEUED).value,
             "open_needs": open_needs,
             "submission_pk": submission,
+            "deadline_at": deadline_at(spec, now),
             "created_at": now,
         }
         if open_needs:

@@ -9,7 +9,7 @@ from genplatform.domain import layout
 from genplatform.domain.keys import JobKey
 from genplatform.engine.seam import POOL_ACTOR, RUN_ACTOR
 from genplatform.errors import BadRequest
-from genplatform.services import jobs, outputs, update
+from genplatform.services import jobs, outputs
 
 
 def test_a_model_is_trained_and_pictures_are_made_with_it(d: Dispatched) -> None:
@@ -150,7 +150,8 @@ def test_a_start_that_the_engine_refuses_is_tried_again_and_then_fails_the_job(d
     d.go(200)
 
     assert d.state(t) == "failed"
-    assert d.job(t)["error"] == {"code": "start_failed", "message": "No such resource.", "hint": "Name another."}
+    message = "No such resource. Try 6 of 6 after start_failed was the last."
+    assert d.job(t)["error"] == {"code": "start_failed", "message": message, "hint": "Name another."}
     assert [r["cause"] for r in d.job(t)["runs"]] == ["start_failed"] * 6
 
 
@@ -243,39 +244,3 @@ def test_files_of_lost_claims_are_swept_some_time_after_the_end(d: Dispatched) -
 
     assert d.w.store.list(folder) == []
     assert d.state(g) == "succeeded"
-
-
-WHOLE = "resources: {cpus_per_worker: 4}\n"
-
-
-def behind_another(d: Dispatched) -> tuple[str, str, str]:
-    """Return a job that fills the cluster, and two that stand in the line, the first before the second."""
-    ahead, first, second = d.submit("---\n".join(train(name, WHOLE) for name in "abc"))
-    d.tick()
-    d.run_node(ahead).start()
-    return ahead, first, second
-
-
-def test_a_job_that_was_given_a_higher_priority_starts_before_its_elders(d: Dispatched) -> None:
-    ahead, first, second = behind_another(d)
-
-    update.update(d.w, TENANT, second, priority=900)
-    d.run_node(ahead).publish()
-    d.engine.die(d.row(ahead).run_key.actor)
-    d.tick()
-
-    assert (d.state(first), d.state(second)) == ("queued", "starting")
-
-
-def test_a_new_priority_that_redis_never_heard_of_counts_from_the_next_reconcile(d: Dispatched) -> None:
-    ahead, first, second = behind_another(d)
-    d.queues.reachable = False
-
-    update.update(d.w, TENANT, second, priority=900)
-    d.queues.reachable = True
-    d.go(6, d.run_node(ahead).heartbeat)
-    d.run_node(ahead).publish()
-    d.engine.die(d.row(ahead).run_key.actor)
-    d.tick()
-
-    assert (d.state(first), d.state(second)) == ("queued", "starting")

@@ -7,9 +7,9 @@ from dispatched import Dispatched
 from small_platform import TENANT, generate, train
 
 from genplatform.dispatch import losses
+from genplatform.engine.seam import End
 from genplatform.errors import Unavailable
 from genplatform.services import cancel
-from genplatform.services.nodes import MAX_SHARD_FAILURES
 
 
 def running(d: Dispatched, text: str = "") -> str:
@@ -216,7 +216,7 @@ def test_a_claim_whose_answer_was_lost_is_offered_again(d: Dispatched) -> None:
 
 def test_a_shard_that_ends_its_workers_fails_its_job(d: Dispatched) -> None:
     g = d.one(generate())
-    for _ in range(MAX_SHARD_FAILURES):
+    for _ in range(4):
         d.go(20)
         (node,) = d.workers(g)
         (order,) = node.claim()
@@ -226,6 +226,72 @@ def test_a_shard_that_ends_its_workers_fails_its_job(d: Dispatched) -> None:
 
     assert d.state(g) == "failed"
     assert d.job(g)["error"]["code"] == "poisoned"
+
+
+@pytest.mark.parametrize(
+    ("end", "cause", "state"),
+    [
+        (End.MEMORY, "out_of_memory", "failed"),
+        (End.PREEMPTED, "preempted", "preempted"),
+        (End.NODE, "node_lost", "lost"),
+    ],
+)
+@pytest.mark.parametrize("started", [True, False], ids=["running", "starting"])
+def test_how_an_actor_ended_is_why_its_run_did(d: Dispatched, end: End, cause: str, state: str, started: bool) -> None:
+    t = d.one(train())
+    d.tick()
+    node = d.run_node(t)
+    if started:
+        node.start()
+    d.engine.die(node.key.actor, "Its node ran low on memory: 22GB of 23GB were used.", end)
+
+    d.tick()
+
+    run = d.job(t)["runs"][0]
+    assert (run["cause"], run["state"]) == (cause, state)
+    assert "22GB of 23GB" in run["message"]
+    assert d.events(t, "run_ended")[0]["data"]["worker_died"] is False
+
+
+def test_memory_that_runs_out_again_and_again_says_what_to_do(d: Dispatched) -> None:
+    t = running(d, train(more="retry: {budgets: {out_of_memory: 0}}\n"))
+    d.engine.die(d.run_node(t).key.actor, "Its node ran low on memory.", End.MEMORY)
+
+    d.tick()
+
+    error = d.job(t)["error"]
+    assert error["code"] == "out_of_memory"
+    assert "a larger machine" in error["hint"]
+
+
+def test_a_worker_that_its_job_ends_young_says_nothing_against_its_pool(d: Dispatched) -> None:
+    d.engine.cpus = 1.0
+    poison = d.one(generate("poison", more="retry: {max: 9}\n"))
+    d.tick()
+    (node,) = d.workers(poison)
+    d.engine.cpus = 2.0
+    innocent = d.one(generate("innocent"))
+    d.tick()
+    (order,) = node.claim()
+    assert (order["job_id"], d.state(innocent)) == (poison, "starting")
+    d.engine.die(node.name, "Killed by signal 11.")
+
+    d.tick()
+
+    assert (d.state(innocent), d.row(innocent).run) == ("starting", 1)
+    assert d.shards(poison)[0].failures == 1
+
+
+def test_a_worker_that_said_how_it_ended_says_nothing_against_its_pool(d: Dispatched) -> None:
+    g = d.one(generate())
+    d.tick()
+    (node,) = d.workers(g)
+    d.engine.die(node.name, "It ended: unreachable.", End.OVER)
+
+    d.go(1)
+
+    assert (d.state(g), d.row(g).run) == ("starting", 1)
+    assert len(d.workers(g)) == 1
 
 
 def test_after_a_wipe_of_redis_running_work_goes_on_and_the_rest_comes_back(d: Dispatched) -> None:

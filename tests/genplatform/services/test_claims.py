@@ -10,7 +10,7 @@ from genplatform.domain.keys import ClaimKey, ShardKey
 from genplatform.domain.retry import Cause
 from genplatform.domain.tokens import PoolGrant
 from genplatform.errors import Fenced, Unauthorized, Unavailable
-from genplatform.services import cancel, nodes, runs
+from genplatform.services import cancel, nodes
 
 
 def test_a_claim_says_all_that_its_worker_needs(p: SmallPlatform) -> None:
@@ -128,7 +128,7 @@ def test_a_claim_whose_worker_is_gone_is_offered_again_under_a_higher_number(p: 
     (order,) = node.claim()
     claim = ClaimKey(TENANT, g, 1, 0, 1)
 
-    assert runs.release_claims(p.w, p.term(), [claim, claim], "Its worker died.") == 1
+    assert p.lose_claims(claim) == 1
 
     again = p.worker_of(node, "w2").claim(9)
     assert [(o["shard"], o["claim"]) for o in again] == [(0, 2), (1, 1), (2, 1)]
@@ -143,7 +143,7 @@ def test_only_the_current_claim_can_be_released(p: SmallPlatform) -> None:
     strange = [ClaimKey(TENANT, g, 1, 0, 2), ClaimKey(TENANT, g, 2, 0, 1), ClaimKey(TENANT, "j_2222222222", 1, 0, 1)]
     p.queues.grant(strange, 10)
 
-    assert runs.release_claims(p.w, p.term(), strange, "") == 0
+    assert p.lose_claims(*strange) == 0
     assert p.shards(g)[0].state == "claimed"
     assert p.queues.missing(strange) == strange
 
@@ -151,16 +151,18 @@ def test_only_the_current_claim_can_be_released(p: SmallPlatform) -> None:
 def test_a_shard_that_ends_its_claims_again_and_again_fails_its_job(p: SmallPlatform) -> None:
     g, node = p.generating()
     after = p.one(generate("after", more="needs: [g]\n"))
-    for n in range(1, nodes.MAX_SHARD_FAILURES + 1):
+    for n in range(1, 5):
         assert p.state(g) in ("starting", "running")
         (order,) = node.claim()
         assert (order["shard"], order["claim"]) == (0, n)
-        runs.release_claims(p.w, p.term(), [ClaimKey(TENANT, g, 1, 0, n)], "Its worker died.")
+        p.lose_claims(ClaimKey(TENANT, g, 1, 0, n))
 
     assert p.state(g) == "failed"
     error = p.job(g)["error"]
     assert error["code"] == "poisoned"
-    assert error["message"] == "Shard 0 (items 0 to 63) ended 5 claims without a result. Its worker died."
+    assert error["message"] == (
+        "Shard 0 (items 0 to 63) ended its worker 4 times; 3 tries more are allowed. Its worker died."
+    )
     assert [s.state for s in p.shards(g)] == ["failed", "pending", "pending"]
     assert node.claim() == []
     assert p.state(after) == "cancelled"
@@ -169,11 +171,12 @@ def test_a_shard_that_ends_its_claims_again_and_again_fails_its_job(p: SmallPlat
 def test_a_poisoned_shard_fails_its_job_whatever_is_tried_again(p: SmallPlatform) -> None:
     g, node = p.generating(generate(more="retry: {max: 9, on: [user_error, node_lost]}\n"))
 
-    for n in range(1, nodes.MAX_SHARD_FAILURES + 1):
+    for n in range(1, 11):
+        assert p.state(g) in ("starting", "running")
         node.claim()
-        runs.release_claims(p.w, p.term(), [ClaimKey(TENANT, g, 1, 0, n)], "Its worker died.")
+        p.lose_claims(ClaimKey(TENANT, g, 1, 0, n))
 
-    assert p.state(g) == "failed"
+    assert (p.state(g), p.job(g)["error"]["code"]) == ("failed", "poisoned")
 
 
 def test_a_shard_that_cannot_be_made_fails_its_job_at_once(p: SmallPlatform) -> None:
@@ -212,7 +215,7 @@ def test_an_error_of_the_surroundings_costs_the_claim_and_not_the_job(p: SmallPl
 def test_a_claim_that_is_not_current_fails_nothing(p: SmallPlatform) -> None:
     g, node = p.generating()
     (order,) = node.claim()
-    runs.release_claims(p.w, p.term(), [ClaimKey(TENANT, g, 1, 0, 1)], "Its worker died.")
+    p.lose_claims(ClaimKey(TENANT, g, 1, 0, 1))
 
     node.fail(order)
 

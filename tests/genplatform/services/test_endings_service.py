@@ -43,7 +43,7 @@ def test_the_first_loss_of_a_worker_is_tried_again_at_once_and_says_why(p: Small
 
     job = p.job(t)
     assert (job["state"], job["reason"]["code"]) == ("queued", "node_lost")
-    assert job["reason"]["message"] == "The worker of run 1 is gone. Try 2 after node_lost."
+    assert job["reason"]["message"] == "The worker of run 1 is gone. Try 2 of 4 after node_lost."
     assert job["runs"][0]["state"] == "lost"
     assert p.queues.take_intake(10) == [JobKey(TENANT, t)]
 
@@ -73,7 +73,10 @@ def test_a_budget_that_is_used_up_fails_the_job(p: SmallPlatform) -> None:
         promote(p)
 
     assert p.state(t) == "failed"
-    assert (p.job(t)["error"]["code"], p.job(t)["error"]["message"]) == ("node_lost", "Its node is gone.")
+    assert (p.job(t)["error"]["code"], p.job(t)["error"]["message"]) == (
+        "node_lost",
+        "Its node is gone. Try 3 of 3 after node_lost was the last.",
+    )
 
 
 def test_each_cause_has_its_own_budget(p: SmallPlatform) -> None:

@@ -13,7 +13,7 @@ from genplatform.domain import layout
 from genplatform.domain.keys import ClaimKey
 from genplatform.domain.retry import Cause
 from genplatform.errors import LostLeadership
-from genplatform.services import cancel, finish, jobs, outputs, runs
+from genplatform.services import cancel, finish, jobs, outputs
 
 
 def done(p: SmallPlatform) -> tuple[str, JobRow]:
@@ -115,7 +115,7 @@ def test_leftovers_of_lost_claims_are_swept_and_what_was_published_stays(p: Smal
     g, node = p.generating(generate("g", count=128))
     (lost,) = node.claim()
     node.store(lost)
-    runs.release_claims(p.w, p.term(), [ClaimKey(TENANT, g, 1, 0, 1)], "Its worker fell silent.")
+    p.lose_claims(ClaimKey(TENANT, g, 1, 0, 1))
     node.work()
     finish.finish(p.w, p.term(), p.row(g))
     job = p.row(g)

@@ -8,7 +8,7 @@ from small_platform import TENANT, SmallPlatform, train
 from genplatform.domain.keys import ClaimKey, JobKey
 from genplatform.domain.retry import Cause
 from genplatform.errors import BadRequest, Unauthorized
-from genplatform.services import cancel, nodes, runs
+from genplatform.services import cancel, nodes
 
 
 def test_a_heartbeat_lengthens_leases(p: SmallPlatform) -> None:
@@ -50,7 +50,7 @@ def test_after_a_wipe_of_redis_what_is_over_is_lost(p: SmallPlatform) -> None:
     g, worker = p.generating()
     first, second = worker.claim(2)
     worker.publish(first)
-    runs.release_claims(p.w, p.term(), [ClaimKey(TENANT, g, 1, 1, 1)], "Its worker fell silent.")
+    p.lose_claims(ClaimKey(TENANT, g, 1, 1, 1))
     t = p.one(train())
     zombie = p.trainer(p.open(t))
     p.lose(t)
@@ -95,7 +95,7 @@ def test_a_cancelled_job_is_told_so_until_it_let_go(p: SmallPlatform) -> None:
 def test_one_heartbeat_answers_for_each_claim(p: SmallPlatform) -> None:
     g, worker = p.generating()
     orders = worker.claim(3)
-    runs.release_claims(p.w, p.term(), [ClaimKey(TENANT, g, 1, 1, 1)], "")
+    p.lose_claims(ClaimKey(TENANT, g, 1, 1, 1))
 
     assert [(s["shard"], s["reason"]) for s in worker.heartbeat(orders)] == [(1, "lost")]
 

@@ -13,7 +13,7 @@ from together import together
 from genplatform.domain.keys import ClaimKey
 from genplatform.domain.retry import Cause
 from genplatform.errors import BadRequest, Conflict, Fenced
-from genplatform.services import cancel, models, runs
+from genplatform.services import cancel, models
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -122,7 +122,7 @@ def test_of_a_cancel_and_a_publication_at_once_one_wins(on_each: SmallPlatform) 
 def test_shards_are_published_in_one_answer_each_by_its_own_fence(p: SmallPlatform) -> None:
     g, node = p.generating()
     orders = node.claim(3)
-    runs.release_claims(p.w, p.term(), [ClaimKey(TENANT, g, 1, 1, 1)], "Its worker died.")
+    p.lose_claims(ClaimKey(TENANT, g, 1, 1, 1))
 
     results = node.tell([node.store(o) for o in orders])
 
@@ -157,7 +157,7 @@ def test_a_shard_published_by_many_threads_counts_once(on_each: SmallPlatform) -
 def test_a_zombie_claim_publishes_nothing(p: SmallPlatform) -> None:
     g, zombie = p.generating()
     (old,) = zombie.claim()
-    runs.release_claims(p.w, p.term(), [ClaimKey(TENANT, g, 1, 0, 1)], "Its worker fell silent.")
+    p.lose_claims(ClaimKey(TENANT, g, 1, 0, 1))
     (new,) = p.worker_of(zombie, "w2").claim()
     assert (new["shard"], new["claim"]) == (0, 2)
 

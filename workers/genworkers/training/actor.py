@@ -34,7 +34,7 @@ class RunActor(Actor):
         self._outbox = Outbox(self._client, order["job_id"], int(order["run"]), clock=time.time, on_fenced=self._fenced)
 
     def stop(self, reason: str) -> None:
-        """Ask to stop: `cancel`, `pause`, `shutdown` or `lost`; returns at once."""
+        """Ask to stop, for a reason of `genworkers.stop`; returns at once."""
         self._stop.ask(reason)
         if self._stop.reason == LOST:
             # Nothing that this run could still deliver would be taken.
