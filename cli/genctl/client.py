@@ -134,6 +134,27 @@ class Client:
         """Ask for a job to be cancelled and return it as it then stands."""
         return self._http.json("POST", _job(ref, "cancel"))
 
+    def pause(self, ref: str) -> Json:
+        """Pause a job and return it: `paused`, or at work with the reason `pausing` until it has let go."""
+        return self._http.json("POST", _job(ref, "pause"))
+
+    def resume(self, ref: str) -> Json:
+        """Let a paused job go on and return it as it then stands."""
+        return self._http.json("POST", _job(ref, "resume"))
+
+    def retry(self, ref: str, *, key: str | None = None) -> list[Json]:
+        """Do a failed or cancelled job again; return the new job, then those that were cancelled because of it.
+
+        One that waits for its next try goes on now and is returned itself; so is a retry that
+        is open. The same `key` is the same jobs; without one each call makes its own.
+        """
+        headers = {"Idempotency-Key": key or uuid.uuid4().hex}
+        return _items(self._http.json("POST", _job(ref, "retry"), headers=headers), "jobs")
+
+    def update(self, ref: str, *, priority: int) -> Json:
+        """Give a job that has not ended another priority and return it."""
+        return self._http.json("PATCH", _job(ref), json={"priority": priority})
+
     def wait(self, ref: str, timeout: float | None = None) -> Json:
         """Wait until a job is over and return it, however it ended.
 
@@ -141,11 +162,19 @@ class Client:
         """
         return self.wait_all([ref], timeout)[0]
 
-    def wait_all(self, refs: Sequence[str], timeout: float | None = None) -> list[Json]:
-        """Wait until all of these jobs are over and return them in that order."""
+    def wait_all(
+        self, refs: Sequence[str], timeout: float | None = None, seen: Callable[[Json], object] | None = None
+    ) -> list[Json]:
+        """Wait until all of these jobs are over and return them in that order.
+
+        `seen` is given each job that is not over, as it stands, again and again.
+        """
         begun = self._clock()
         jobs = [self.job(ref) for ref in refs]
         while open_ids := [job["id"] for job in jobs if not is_over(job)]:
+            for job in jobs:
+                if seen is not None and not is_over(job):
+                    seen(job)
             if timeout is not None and self._clock() - begun >= timeout:
                 raise WaitTimedOut(
                     f"After {timeout:g} s {len(open_ids)} of {len(jobs)} jobs are not over: {', '.join(open_ids)}.",

@@ -77,7 +77,8 @@ def _refresh(client: Client, one: Followed, view: View) -> None:
     over = is_over(one.job)
     reason = one.job.get("reason")
     one.told = (one.job.get("state"), reason.get("code") if isinstance(reason, dict) else None)
-    begun = one.job.get("state") not in IDLE_STATES
+    # One that stands idle says nothing new, but for the last words of the run that came to its end.
+    begun = one.job.get("state") not in IDLE_STATES or (one.told != was and one.job.get("started_at") is not None)
     if begun:
         _read_metrics(client, one)
         _read_logs(client, one, view)
@@ -156,15 +157,19 @@ def results(job: Json, artifacts: Sequence[Json]) -> list[tuple[str, str]]:
     return found
 
 
+_NEXT = {
+    "failed": (("what it printed", "logs"), ("what happened", "events"), ("do it again", "retry")),
+    "cancelled": (("what happened", "events"), ("do it again", "retry")),
+    "paused": (("let it go on", "resume"), ("cancel it", "cancel")),
+}
+_NEXT_OF_OPEN = (("follow it", "watch"), ("cancel it", "cancel"))
+
+
 def next_steps(job: Json, artifacts: Sequence[Json]) -> list[tuple[str, str]]:
     """Return what a person may want to do with a job now: what for, and the very command."""
     ref, state = text.clean(job.get("id")), job.get("state")
-    if state == "failed":
-        return [("what it printed", f"genctl logs {ref}"), ("what happened", f"genctl events {ref}")]
-    if state == "cancelled":
-        return [("what happened", f"genctl events {ref}")]
     if state != "succeeded":
-        return [("follow it", f"genctl watch {ref}"), ("cancel it", f"genctl cancel {ref}")]
+        return [(what, f"genctl {verb} {ref}") for what, verb in _NEXT.get(str(state), _NEXT_OF_OPEN)]
     if job.get("kind") == "train" and job.get("model"):
         model = text.clean(job["model"])
         return [

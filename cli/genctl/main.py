@@ -27,7 +27,11 @@ SECTIONS = {
         "events": (f"{_HERE}.jobs", "events", "Show what happened to a job."),
         "watch": (f"{_HERE}.submit", "watch", "Follow jobs until they are over."),
         "wait": (f"{_HERE}.jobs", "wait", "Wait until jobs are over."),
-        "cancel": (f"{_HERE}.jobs", "cancel", "Cancel jobs."),
+        "cancel": (f"{_HERE}.steer", "cancel", "Cancel jobs."),
+        "pause": (f"{_HERE}.steer", "pause", "Pause jobs; their workers are free for others."),
+        "resume": (f"{_HERE}.steer", "resume", "Let paused jobs go on."),
+        "retry": (f"{_HERE}.steer", "retry", "Do failed or cancelled jobs again."),
+        "update": (f"{_HERE}.steer", "update", "Change a job's priority."),
     },
     "Results": {
         "models": (f"{_HERE}.models", "models", "Published model versions."),

@@ -31,6 +31,7 @@ STATE_STYLES = {
     "cancelled": "yellow",
     "cancelling": "yellow",
     "preempted": "yellow",
+    "paused": "yellow",
     "waiting": "dim",
     "queued": "dim",
     "pending": "dim",

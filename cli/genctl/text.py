@@ -134,6 +134,12 @@ def _units(document: Mapping[str, Any]) -> str:
     return unit if unit.endswith("s") or not unit else f"{unit}s"
 
 
+def job_line(job: Mapping[str, Any]) -> str:
+    """Return a job's id, name and state, and why it is there, in one line."""
+    words = [clean(job.get(key)) for key in ("id", "name", "state")]
+    return "  ".join([*words, why] if (why := reason(job)) else words)
+
+
 def reason(job: Mapping[str, Any]) -> str:
     """Return why a job is where it is, in its own words; its error when it has one."""
     for key in ("error", "reason"):

@@ -104,6 +104,30 @@ def test_a_cancelled_job_ends_a_wait_with_4(client: Client, cli: Run) -> None:
     assert json.loads(waited.out)["jobs"][0]["state"] == "cancelled"
 
 
+def test_a_job_is_paused_resumed_given_a_priority_and_done_again(client: Client, cli: Run) -> None:
+    [job] = client.submit(JOB)
+    ref = job["id"]
+
+    assert client.pause(ref)["state"] == "paused"
+    assert client.resume(ref)["state"] == "queued"
+    assert client.update(ref, priority=900)["priority"] == 900
+    with pytest.raises(errors.Conflict):
+        client.retry(ref)
+    assert cli("cancel", ref).code == 0
+    [new] = client.retry(ref, key="again")
+    assert [j["id"] for j in client.retry(ref, key="again")] == [new["id"]]
+    assert (new["retry_of"], new["priority"]) == (ref, 900)
+
+    refused = cli("pause", "nope", new["id"], ref)
+
+    assert refused.code == 2
+    assert "There is no job 'nope'." in refused.err
+    assert f"{ref} (pictures) was cancelled already" in refused.err
+    assert client.job(new["id"])["state"] == "paused"
+    for verb in ("resume", "retry", "update --priority 3", "show"):
+        assert cli(*verb.split(), new["id"]).code == 0, verb
+
+
 def test_an_endpoint_is_wished_for_shown_and_taken_away(client: Client, cli: Run) -> None:
     made = cli("endpoints", "create", "e1", "--model", "noise@1", "--max-replicas", "2", "--no-wait", "--json")
 

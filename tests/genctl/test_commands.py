@@ -212,17 +212,6 @@ def test_a_wait_that_times_out_is_5(platform: CannedPlatform, genctl: Run) -> No
     assert f"genctl wait {ID}" in ended.err
 
 
-def test_cancel_asks_for_each_job(platform: CannedPlatform, genctl: Run) -> None:
-    for name in "ab":
-        platform.on(f"POST /api/v1/jobs/{name}/cancel", job(id=f"j_{name}", state="cancelling"))
-
-    ended = genctl("cancel", "a", "b")
-
-    assert ended.code == 0
-    assert platform.paths() == ["POST /api/v1/jobs/a/cancel", "POST /api/v1/jobs/b/cancel"]
-    assert "j_b" in ended.out
-
-
 def test_logs_are_read_to_the_end_and_followed_until_the_job_is_over(platform: CannedPlatform, genctl: Run) -> None:
     platform.on("GET /api/v1/jobs/j", job(state="running"))
     platform.on(f"GET /api/v1/jobs/{ID}", job(state="running"), job())

@@ -108,6 +108,25 @@ def test_a_model_that_was_damaged_in_the_store_is_written_anew(
     assert store.read_bytes(weights) == good
 
 
+def test_a_run_goes_on_from_another_jobs_checkpoint_and_leaves_it_where_it_is(
+    platform: Platform, new_platform: Callable[[], Platform], store: Store, run_order: Order
+) -> None:
+    run(run_order(platform.url))
+    other = new_platform()
+    offered = [saved for saved in resume(platform) if saved["step"] == 40]
+
+    end = run(run_order(other.url, job_id="j_def", resume=offered, checkpoint={"every": 5, "keep": 1}))
+
+    assert end == "published"
+    assert "Going on from the checkpoint at step 40." in other.logs
+    assert published(other)["digest"] == published(platform)["digest"]
+    assert {key.split("/")[4] for key in store.list("jobs/default/j_def/checkpoints")} == {"step-000000060.r1"}
+    assert {key.split("/")[4] for key in store.list("jobs/default/j_abc/checkpoints")} == {
+        "step-000000040.r1",
+        "step-000000060.r1",
+    }
+
+
 @pytest.mark.parametrize(("reason", "end"), [("shutdown", "released"), ("pause", "released"), ("cancel", "cancelled")])
 def test_a_run_that_is_asked_to_stop_lets_go(platform: Platform, run_order: Order, reason: str, end: str) -> None:
     stop = {"job_id": "j_abc", "run": 1, "shard": None, "reason": reason}

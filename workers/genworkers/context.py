@@ -76,6 +76,7 @@ class PlatformContext:
         self.seed = int(order["seed"])
         self._run = RunKey(order["tenant"], order["job_id"], int(order["run"]))
         self._store, self._outbox, self._stop = store, outbox, stop
+        self._own = f"{layout.job(self._run.job)}/"
         self._keep = int(order["checkpoint"]["keep"])
         self._saved = [SavedCheckpoint(r["key"], r["sha256"], int(r["step"])) for r in order.get("resume") or ()]
 
@@ -125,6 +126,8 @@ class PlatformContext:
         # Only now: recording is fenced, so a run that is not current any more removes nothing.
         self._saved.insert(0, saved)
         for old in self._saved[self._keep :]:
+            if not old.key.startswith(self._own):
+                continue  # of the job that this one does again, and that job's to keep
             try:
                 self._store.remove(old.key)
             except GenctlError as error:

@@ -1,4 +1,4 @@
-"""ps, show, events, wait, cancel: jobs, the default noun."""
+"""ps, show, events, wait: jobs, the default noun."""
 
 from __future__ import annotations
 
@@ -135,6 +135,7 @@ def _print_job(job: dict[str, Any], artifacts: Sequence[dict[str, Any]]) -> None
             ("name", job.get("name")),
             ("kind", job.get("kind")),
             ("state", job.get("state")),
+            ("retry of", job.get("retry_of")),
             ("reason", f"{reason.get('code')}: {reason.get('message')}" if isinstance(reason, dict) else None),
             ("error", f"{error.get('code')}: {error.get('message')}" if isinstance(error, dict) else None),
             ("what to do", error.get("hint") if isinstance(error, dict) else None),
@@ -233,41 +234,26 @@ def _flat(data: Any) -> str:
 @click.option("--timeout", type=click.FloatRange(min=0), help="Give up after this many seconds, with exit code 5.")
 @session.json_option
 def wait(jobs: tuple[str, ...], timeout: float | None, as_json: bool) -> int:
-    """Wait until every JOB is over.
+    """Wait until every JOB is over; one that is paused is waited for until it is resumed and over.
 
     The exit code is the worst of them: 1 when one failed, else 4 when one was cancelled, else 0.
     """
-    from genctl import output
+    from genctl import output, text
     from genctl.following import worst_exit_code
 
+    told: set[str] = set()
+
+    def tell_if_paused(job: dict[str, Any]) -> None:
+        ref = text.clean(job.get("id"))
+        if job.get("state") == JobState.PAUSED and ref not in told:
+            told.add(ref)
+            output.note(f"{ref} ({text.clean(job.get('name'))}) is paused; `genctl resume {ref}` lets it go on.")
+
     with session.client() as client:
-        ended = client.wait_all(jobs, timeout)
+        ended = client.wait_all(jobs, timeout, tell_if_paused)
     if as_json:
         output.emit_json({"jobs": ended, "next": None})
     else:
-        _print_ends(ended)
+        for job in ended:
+            output.say(text.job_line(job))
     return worst_exit_code(ended)
-
-
-@click.command(short_help="Cancel jobs.")
-@jobs_argument
-@session.json_option
-def cancel(jobs: tuple[str, ...], as_json: bool) -> None:
-    """Cancel every JOB. A running one stops after its next step; what it published stays."""
-    from genctl import output
-
-    with session.client() as client:
-        asked = [client.cancel(job) for job in jobs]
-    if as_json:
-        output.emit_json({"jobs": asked, "next": None})
-    else:
-        _print_ends(asked)
-
-
-def _print_ends(jobs: Sequence[dict[str, Any]]) -> None:
-    from genctl import output, text
-
-    for job in jobs:
-        words = [text.clean(job.get(key)) for key in ("id", "name", "state")]
-        why = text.reason(job)
-        output.say("  ".join(words) + (f"  {why}" if why else ""))

@@ -1,4 +1,4 @@
-"""Jobs: submit, list, show, cancel, pause, resume, and what a job left behind."""
+"""Jobs: submit, list, show, steer, and what a job left behind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Request
 from fastapi import Query as InQuery
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
@@ -19,6 +19,8 @@ from genplatform.services import cancel as cancelling
 from genplatform.services import jobs, submit
 from genplatform.services import pause as pausing
 from genplatform.services import resume as resuming
+from genplatform.services import retry as retrying
+from genplatform.services import update as updating
 from genplatform.services.idempotency import LONGEST_KEY
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -63,6 +65,17 @@ class LogsQuery(Query):
     limit: int = Field(1000, ge=1, le=10_000)
 
 
+class Change(BaseModel):
+    """What to change about a job."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    priority: int = Field(ge=0, le=HIGHEST_PRIORITY, description="Higher goes first.")
+
+
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=LONGEST_KEY)]
+
+
 @router.post(
     "",
     status_code=201,
@@ -80,7 +93,7 @@ async def submit_jobs(
     tenant: Tenant,
     request: Request,
     query: Annotated[SubmitQuery, InQuery()],
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=LONGEST_KEY)] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
     """Submit a job file. The same key with the same body answers with the same jobs."""
     body = await request.body()
@@ -131,6 +144,21 @@ def pause_job(w: Wired, tenant: Tenant, ref: Ref) -> JSONResponse:
 def resume_job(w: Wired, tenant: Tenant, ref: Ref) -> JSONResponse:
     """Resume a paused job, or take back a pause that is not done yet."""
     return JSONResponse(resuming.resume(w, tenant, ref))
+
+
+@router.post("/{ref}/retry", responses=shape(Jobs))
+def retry_job(w: Wired, tenant: Tenant, ref: Ref, idempotency_key: IdempotencyKey = None) -> JSONResponse:
+    """Do a failed or cancelled job again as a new job, and with it those that were cancelled because of it.
+
+    A job that backs off goes on now. One that was retried and whose retry is open answers with that.
+    """
+    return JSONResponse(retrying.retry(w, tenant, ref, key=idempotency_key))
+
+
+@router.patch("/{ref}", responses=shape(Job))
+def update_job(w: Wired, tenant: Tenant, ref: Ref, change: Change) -> JSONResponse:
+    """Give a job that has not ended another priority."""
+    return JSONResponse(updating.update(w, tenant, ref, priority=change.priority))
 
 
 @router.get("/{ref}/events", responses=shape(Events))

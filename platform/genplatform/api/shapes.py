@@ -84,6 +84,7 @@ class Job(Shape):
     queue: str
     priority: int
     labels: dict[str, str]
+    retry_of: str | None = Field(description="The id of the ended job that this one does again.")
     progress: Progress | None
     runs: list[Run]
     model: str | None

@@ -16,6 +16,8 @@ from genplatform.domain.job import Reason
 from genplatform.domain.keys import JobKey
 from genplatform.domain.states import ACTIVE_JOB_STATES, TERMINAL_JOB_STATES, JobState, sources
 
+LOCKED_AT_ONCE = 1000  # a statement has room for so many values on every database
+
 
 @dataclass(frozen=True)
 class Submission:
@@ -101,6 +103,21 @@ class Jobs:
         )
         return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.job_id).limit(limit))]
 
+    def lock(self, job_pks: Collection[int]) -> None:
+        """Keep the rows of these jobs for this transaction; the oldest is waited for first, as everybody does."""
+        wanted = sorted(job_pks)
+        for first in range(0, len(wanted), LOCKED_AT_ONCE):
+            batch = wanted[first : first + LOCKED_AT_ONCE]
+            query = sa.select(jobs.c.id).where(jobs.c.id.in_(batch)).order_by(jobs.c.id)
+            self._db.execute(query.with_for_update()).all()
+
+    def newest_retry(self, job: JobRow) -> JobRow | None:
+        """Return the newest job that does an ended one again. It has its name: an index leads to it."""
+        query = sa.select(jobs).where(jobs.c.tenant_id == job.tenant_id, jobs.c.name == job.name, jobs.c.id > job.id)
+        found = query.where(jobs.c.retry_of == job.job_id).order_by(jobs.c.id.desc()).limit(1)
+        row = self._db.execute(found).first()
+        return None if row is None else JobRow.of(row)
+
     def page(
         self,
         tenant: str,
@@ -125,10 +142,10 @@ class Jobs:
         query = sa.select(jobs).where(jobs.c.state.in_([s.value for s in states]), jobs.c.id > after)
         return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id).limit(limit))]
 
-    def queued_keys(self) -> list[JobKey]:
-        """Return the keys of every tenant's queued jobs, oldest first: a look at the line that reads no specs."""
-        query = sa.select(jobs.c.tenant_id, jobs.c.job_id).where(jobs.c.state == JobState.QUEUED.value)
-        return [JobKey(r.tenant_id, r.job_id) for r in self._db.execute(query.order_by(jobs.c.id))]
+    def queued_keys(self) -> dict[JobKey, int]:
+        """Return every tenant's queued jobs with their priorities, oldest first: a look at the line without specs."""
+        query = sa.select(jobs.c.tenant_id, jobs.c.job_id, jobs.c.priority).where(jobs.c.state == JobState.QUEUED.value)
+        return {JobKey(r.tenant_id, r.job_id): r.priority for r in self._db.execute(query.order_by(jobs.c.id))}
 
     def ended_since(self, kind: str, moment: float) -> list[JobRow]:
         """Return every tenant's jobs of a kind that ended after `moment`, oldest first."""

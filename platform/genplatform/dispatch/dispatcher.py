@@ -129,8 +129,8 @@ class Dispatcher:
 
     def _reconcile(self, term: int) -> None:
         self._try("promote", lambda: reconcile.promote(self._w, term))
-        unknown = self._line.keep(reconcile.queued_keys(self._w))
-        self._line.add(reconcile.queued(self._w, unknown))
+        changed = self._line.keep(reconcile.queued_keys(self._w))
+        self._line.add(reconcile.queued(self._w, changed))
         self._try("restore", lambda: reconcile.restore(self._w, reconcile.open_jobs(self._w)))
         self._try("actors", lambda: self._look_at_actors(term))
         self._try("leftovers", self._leftovers.sweep)

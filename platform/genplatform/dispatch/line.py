@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from genplatform.catalog import JobRow
 from genplatform.dispatch.sizes import demand_of
@@ -22,18 +22,17 @@ class Line:
         return len(self._jobs)
 
     def add(self, rows: Iterable[JobRow]) -> None:
-        """Take jobs into the line; those in it already stay as they are."""
+        """Take jobs into the line as they are now."""
         for row in rows:
-            if row.key not in self._jobs:
-                self._jobs[row.key] = _entry(row)
-                self._reasons[row.key] = row.reason
+            self._jobs[row.key] = _entry(row)
+            self._reasons[row.key] = row.reason
 
-    def keep(self, keys: Iterable[JobKey]) -> list[JobKey]:
-        """Let go of everyone but these; returns those of them who are not in the line yet."""
-        wanted = list(keys)
-        for key in self._jobs.keys() - set(wanted):
+    def keep(self, wanted: Mapping[JobKey, int]) -> list[JobKey]:
+        """Let go of everyone but these; returns those of them who are not in the line yet with that priority."""
+        for key in self._jobs.keys() - wanted.keys():
             self.remove(key)
-        return [key for key in wanted if key not in self._jobs]
+        held = {key: job.priority for key, job in self._jobs.items()}
+        return [key for key, priority in wanted.items() if held.get(key) != priority]
 
     def remove(self, key: JobKey) -> None:
         """Take a job out of the line."""

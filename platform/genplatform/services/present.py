@@ -45,6 +45,7 @@ def job(w: Wiring, row: JobRow, runs: Sequence[RunRow], versions: Mapping[int, M
         "queue": row.queue,
         "priority": row.priority,
         "labels": row.labels,
+        "retry_of": row.retry_of,
         "progress": row.progress.as_json() if row.progress else None,
         "runs": [run(r) for r in runs],
         "model": version.ref if version else None,

@@ -18,8 +18,8 @@ from genplatform.services.runs import START_SECONDS, pool_order
 BATCH = 1000
 
 
-def queued_keys(w: Wiring) -> list[JobKey]:
-    """Return every queued job's key, oldest first."""
+def queued_keys(w: Wiring) -> dict[JobKey, int]:
+    """Return every queued job's key and priority, oldest first."""
     with w.catalog.read() as tx:
         return tx.jobs.queued_keys()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from genplatform import __version__
-from genplatform.catalog import JobRow, ModelRow, Transaction
+from genplatform.catalog import ArtifactRow, JobRow, ModelRow, Transaction
 from genplatform.domain.job import JobKind
 from genplatform.domain.keys import JobKey, RunKey, ShardKey, pool_id
 from genplatform.domain.retry import Cause
@@ -22,6 +22,8 @@ from genplatform.spec import JobSpec, model_ref, parse_stored, published_name
 # A starting actor loads Python, torch and the data before its first word.
 START_SECONDS = 60.0
 THREADS = 1
+# A Run is offered older ones than the newest in case that is damaged.
+MOST_CHECKPOINTS = 3
 POOL_IDLE_SECONDS = 15.0
 
 
@@ -96,7 +98,7 @@ def refuse(w: Wiring, term: int, key: JobKey, ending: Ending) -> None:
 def train_order(w: Wiring, tx: Transaction, job: JobRow, run: RunKey, api_url: str) -> dict[str, Any]:
     """Return what a train Run's actor is given."""
     spec = job.spec
-    checkpoints = tx.artifacts.of_job(job.id, "checkpoint")
+    checkpoints = _checkpoints(tx, job)
     return {
         "tenant": run.tenant,
         "job_id": run.job_id,
@@ -119,6 +121,18 @@ def train_order(w: Wiring, tx: Transaction, job: JobRow, run: RunKey, api_url: s
         "heartbeat_seconds": HEARTBEAT_SECONDS,
         "threads": THREADS,
     }
+
+
+def _checkpoints(tx: Transaction, job: JobRow) -> list[ArtifactRow]:
+    """Return what a train Run may go on from, newest first: its job's own, then those of the jobs it does again."""
+    found = tx.artifacts.of_job(job.id, "checkpoint")
+    while len(found) < MOST_CHECKPOINTS and job.retry_of is not None:
+        before = tx.jobs.by_id(job.tenant_id, job.retry_of)
+        if before is None:
+            break
+        job = before
+        found += tx.artifacts.of_job(job.id, "checkpoint")
+    return found
 
 
 def pool_of(tenant: str, model: ModelRow) -> str:

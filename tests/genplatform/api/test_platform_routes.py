@@ -252,3 +252,39 @@ def test_a_job_is_paused_and_resumed_and_what_is_over_is_not(api: TestClient) ->
         refused = api.post(f"{at}/{verb}")
         assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
         assert api.post(f"/api/v1/jobs/nothing/{verb}").status_code == 404
+
+
+def test_a_cancelled_job_is_retried_once_and_the_key_is_kept(api: TestClient) -> None:
+    (job,) = submit(api).json()["jobs"]
+    at = f"/api/v1/jobs/{job['id']}"
+    assert api.post(f"{at}/retry").status_code == 409
+    api.post(f"{at}/cancel")
+
+    first = api.post(f"{at}/retry", headers={"Idempotency-Key": "k1"})
+    again = [api.post(f"{at}/retry", headers=headers) for headers in ({"Idempotency-Key": "k1"}, {})]
+    other = submit(api, **{"Idempotency-Key": "k1"})
+
+    assert first.status_code == 200
+    (new,) = shapes.Jobs.model_validate(first.json()).jobs
+    assert (new.retry_of, new.state) == (job["id"], "queued")
+    assert [a.json()["jobs"][0]["id"] for a in again] == [new.id] * 2
+    assert other.status_code == 409
+    assert api.post("/api/v1/jobs/nothing/retry").status_code == 404
+    assert api.post(f"{at}/retry", headers={"Idempotency-Key": "k" * (LONGEST_KEY + 1)}).status_code == 400
+
+
+def test_the_priority_of_a_job_is_changed_and_nothing_else(api: TestClient) -> None:
+    (job,) = submit(api).json()["jobs"]
+    at = f"/api/v1/jobs/{job['id']}"
+
+    changed = api.patch(at, json={"priority": 900})
+
+    assert changed.status_code == 200
+    assert shapes.Job.model_validate(changed.json()).priority == 900
+    for body in ({}, {"priority": 1001}, {"priority": -1}, {"priority": "high"}, {"priority": 1, "name": "x"}):
+        refused = api.patch(at, json=body)
+        assert (refused.status_code, refused.json()["code"]) == (400, "bad_request"), body
+    assert api.get(at).json()["priority"] == 900
+    api.post(f"{at}/cancel")
+    assert api.patch(at, json={"priority": 1}).status_code == 409
+    assert api.patch("/api/v1/jobs/nothing", json={"priority": 1}).status_code == 404

@@ -9,7 +9,7 @@ from genplatform.domain import layout
 from genplatform.domain.keys import JobKey
 from genplatform.engine.seam import POOL_ACTOR, RUN_ACTOR
 from genplatform.errors import BadRequest
-from genplatform.services import jobs, outputs
+from genplatform.services import jobs, outputs, update
 
 
 def test_a_model_is_trained_and_pictures_are_made_with_it(d: Dispatched) -> None:
@@ -244,3 +244,39 @@ def test_files_of_lost_claims_are_swept_some_time_after_the_end(d: Dispatched) -
 
     assert d.w.store.list(folder) == []
     assert d.state(g) == "succeeded"
+
+
+WHOLE = "resources: {cpus_per_worker: 4}\n"
+
+
+def behind_another(d: Dispatched) -> tuple[str, str, str]:
+    """Return a job that fills the cluster, and two that stand in the line, the first before the second."""
+    ahead, first, second = d.submit("---\n".join(train(name, WHOLE) for name in "abc"))
+    d.tick()
+    d.run_node(ahead).start()
+    return ahead, first, second
+
+
+def test_a_job_that_was_given_a_higher_priority_starts_before_its_elders(d: Dispatched) -> None:
+    ahead, first, second = behind_another(d)
+
+    update.update(d.w, TENANT, second, priority=900)
+    d.run_node(ahead).publish()
+    d.engine.die(d.row(ahead).run_key.actor)
+    d.tick()
+
+    assert (d.state(first), d.state(second)) == ("queued", "starting")
+
+
+def test_a_new_priority_that_redis_never_heard_of_counts_from_the_next_reconcile(d: Dispatched) -> None:
+    ahead, first, second = behind_another(d)
+    d.queues.reachable = False
+
+    update.update(d.w, TENANT, second, priority=900)
+    d.queues.reachable = True
+    d.go(6, d.run_node(ahead).heartbeat)
+    d.run_node(ahead).publish()
+    d.engine.die(d.row(ahead).run_key.actor)
+    d.tick()
+
+    assert (d.state(first), d.state(second)) == ("queued", "starting")

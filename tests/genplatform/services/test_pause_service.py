@@ -25,7 +25,7 @@ def test_a_job_without_a_run_is_paused_at_once_and_not_started(p: SmallPlatform)
         answer = pause.pause(p.w, TENANT, job_id)
 
         assert (answer["state"], answer["reason"]["code"]) == ("paused", "paused")
-    assert reconcile.queued_keys(p.w) == []
+    assert reconcile.queued_keys(p.w) == {}
 
 
 def test_a_paused_job_takes_its_place_in_the_line_again(p: SmallPlatform) -> None:
