@@ -21,10 +21,12 @@ from genplatform.catalog import JobRow, Transaction
 from genplatform.domain.ids import new_id
 from genplatform.domain.job import JobKind, ReasonCode
 from genplatform.domain.states import TERMINAL_JOB_STATES, JobState
-from genplatform.errors import Conflict
+from genplatform.domain.times import rfc3339
+from genplatform.errors import BadSpec, Conflict
 from genplatform.services import idempotency, lookup, present
 from genplatform.services.context import Effects, Wiring
 from genplatform.services.refusals import stands
+from genplatform.spec import deadline_at, parse_stored
 
 ENDED_BADLY = (JobState.FAILED, JobState.CANCELLED)
 MOST_ANSWERED = 1000
@@ -71,6 +73,7 @@ def _retry(w: Wiring, tx: Transaction, effects: Effects, asked: _Asked) -> list[
     """Return the public ids of the jobs that were made, or of the one that stands for them already."""
     job = _locked(tx, lookup.job(tx, asked.tenant, asked.ref))
     if job.job_state in ENDED_BADLY:
+        _refuse_late(job, w.clock())
         return _again(w, tx, effects, job, asked)
     if job.job_state is JobState.WAITING and job.run_at is not None:
         _go_on(w, tx, effects, job)
@@ -165,6 +168,7 @@ def _copy(
         # What a generate job was pinned to, it stays pinned to; a train job names there what it published.
         "model_version_id": old.model_version_id if old.kind == JobKind.GENERATE else None,
         "submission_pk": submission,
+        "deadline_at": _deadline(old, now),
         "retry_of": old.job_id,
         "created_at": now,
     }
@@ -181,10 +185,25 @@ def _copy(
     return new
 
 
+def _deadline(old: JobRow, now: float) -> float | None:
+    """Return when a job that is submitted again now must have ended."""
+    try:
+        return deadline_at(parse_stored(old.spec), now)
+    except BadSpec:
+        return None  # an older version wrote it: opening its Run says so
+
+
 def _go_on(w: Wiring, tx: Transaction, effects: Effects, job: JobRow) -> None:
     tx.jobs.move(job.id, JobState.QUEUED, run_at=None, reason_code=None, reason_message=None)
     tx.events.add(job.tenant_id, job.id, w.clock(), "queued", {"after": ReasonCode.BACKING_OFF.value})
     effects.add(lambda: w.queues.submit([job.key]))
+
+
+def _refuse_late(job: JobRow, now: float) -> None:
+    at = _deadline(job, now)
+    if at is not None and at <= now:
+        message = f"Job {job.job_id} ({job.name}) had to end by {rfc3339(at)}, which has passed."
+        raise Conflict(message, "Submit it again with a later `deadline`.")
 
 
 def _needs_first(job: JobRow, need: JobRow) -> Conflict:

@@ -6,8 +6,8 @@ import pytest
 from small_platform import TENANT, SmallPlatform, generate, train
 
 from genplatform.domain.keys import JobKey
-from genplatform.errors import Conflict, NotFound
-from genplatform.services import cancel, reconcile
+from genplatform.errors import Conflict, Fenced, NotFound
+from genplatform.services import cancel, jobs, reconcile
 
 
 def test_a_job_without_a_run_ends_at_once(p: SmallPlatform) -> None:
@@ -48,6 +48,21 @@ def test_a_second_cancel_changes_nothing(p: SmallPlatform) -> None:
         for _ in range(2):
             assert cancel.cancel(p.w, TENANT, job_id)["state"] == state
         assert [e["type"] for e in p.events(job_id, "cancelling", "cancelled")] == events
+
+
+def test_after_an_acknowledged_cancel_nothing_of_the_run_is_recorded(p: SmallPlatform) -> None:
+    t = p.one(train())
+    node = p.trainer(p.open(t))
+    node.start()
+    node.checkpoint(10)
+    cancel.cancel(p.w, TENANT, t)
+
+    for say in (lambda: node.checkpoint(20), node.publish):
+        with pytest.raises(Fenced):
+            say()
+
+    assert [a["step"] for a in jobs.artifacts(p.w, TENANT, t)["artifacts"]] == [10]
+    assert p.state(t) == "cancelling"
 
 
 def test_what_has_ended_otherwise_is_not_cancelled(p: SmallPlatform) -> None:

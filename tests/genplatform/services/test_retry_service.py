@@ -9,6 +9,7 @@ import pytest
 from small_platform import TENANT, SmallPlatform, generate, train
 
 from genplatform.domain.keys import JobKey
+from genplatform.domain.times import rfc3339
 from genplatform.errors import BadRequest, Conflict, NotFound
 from genplatform.services import cancel, pause, retry
 
@@ -226,6 +227,35 @@ def test_what_has_not_ended_or_has_succeeded_is_not_retried(
 
     assert hint in refused.value.hint
     assert p.job(job_id) == before
+
+
+def test_a_deadline_counts_from_the_retry_and_one_that_has_passed_is_refused(p: SmallPlatform) -> None:
+    for_so_long = failed(p, train("a", "deadline: 1h\n"))
+    by = failed(p, train("b", f"deadline: {rfc3339(p.clock() + 3600)}\n"))
+    p.clock.go(1800)
+
+    (new,) = again(p, for_so_long)
+    (in_time,) = again(p, by)
+
+    assert p.row(new["id"]).deadline_at == p.clock() + 3600
+    assert p.row(in_time["id"]).deadline_at == p.clock() + 1800
+    p.trainer(p.open(in_time["id"])).fail()
+    p.clock.go(1800)
+    with pytest.raises(Conflict, match="which has passed"):
+        again(p, by)
+
+
+def test_a_retry_that_waits_for_its_next_try_goes_on_when_the_ended_one_is_retried(p: SmallPlatform) -> None:
+    old = failed(p)
+    (new,) = again(p, old)
+    for _ in range(2):
+        p.open(new["id"])
+        p.lose(new["id"])
+    assert p.reason(new["id"]) == "backing_off"
+
+    (job,) = again(p, old)
+
+    assert (job["id"], job["state"]) == (new["id"], "queued")
 
 
 def test_the_same_key_is_the_same_jobs(p: SmallPlatform) -> None:
