@@ -9,6 +9,9 @@ from collections.abc import Callable
 
 ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 LENGTH = 10
+_ALL = len(ALPHABET) ** LENGTH
+# An id is drawn at once and spelled two letters at a time: a hundred thousand are made in one request.
+_PAIRS = [high + low for high in ALPHABET for low in ALPHABET]
 
 # Returns a whole number in [0, n); `secrets.randbelow` in the platform, a seeded one in tests.
 RandBelow = Callable[[int], int]
@@ -16,7 +19,11 @@ RandBelow = Callable[[int], int]
 
 def new_id(prefix: str, randbelow: RandBelow) -> str:
     """Return a fresh id such as `j_7kq2mzx9ab`."""
-    return f"{prefix}_" + "".join(ALPHABET[randbelow(len(ALPHABET))] for _ in range(LENGTH))
+    left, letters = randbelow(_ALL), ""
+    for _ in range(LENGTH // 2):
+        left, pair = divmod(left, len(_PAIRS))
+        letters = _PAIRS[pair] + letters
+    return f"{prefix}_{letters}"
 
 
 def is_id_prefix(text: str, prefix: str) -> bool:

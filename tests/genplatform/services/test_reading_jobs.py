@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -42,12 +42,11 @@ def test_a_whole_id_is_that_job_whatever_others_are_called(p: SmallPlatform) -> 
 
 
 def test_a_prefix_of_several_is_refused_and_names_two(p: SmallPlatform) -> None:
-    # Ids that begin with the letter of the same place.
-    chance = random.Random(1)
-    fixed = iter([ALPHABET.index("k")] * 4)
-    w = replace(p.w, randbelow=lambda n: next(fixed, None) or chance.randrange(n))
+    # Ids that begin with four times the same letter.
+    numbers, letter = itertools.count(), len(ALPHABET)
+    kkkk = sum(ALPHABET.index("k") * letter**place for place in (9, 8, 7, 6))
+    w = replace(p.w, randbelow=lambda _: kkkk + next(numbers))
     made = submit.submit(w, TENANT, train("a").encode(), "application/yaml")["jobs"]
-    fixed = iter([ALPHABET.index("k")] * 4)
     made += submit.submit(w, TENANT, train("b").encode(), "application/yaml")["jobs"]
 
     with pytest.raises(BadRequest) as caught:
