@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 NAME_RULE = "1 to 63 letters, digits, '.', '_' or '-', starting with a letter or digit"
@@ -32,6 +33,7 @@ class ModelRef:
         return self.name if tail is None else f"{self.name}@{tail}"
 
 
+@lru_cache(maxsize=1024)
 def parse_model_ref(text: str) -> ModelRef | None:
     """Parse `NAME`, `NAME@3` or `NAME@alias`; None when it is none of them. `@latest` means the newest."""
     name, at, tail = text.partition("@")

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from genplatform.spec.demand import deadline_at, demand, model_ref, published_name, retry_policy
 from genplatform.spec.documents import GenerateSpec, JobSpec, TrainSpec, parse_stored
+from genplatform.spec.family import Where
 from genplatform.spec.loader import JobDocument, load
+from genplatform.spec.pieces import JSON_LINES, MOST_BYTES
+from genplatform.spec.problems import at_most
+from genplatform.spec.reader import MAX_BYTES, MAX_PROBLEMS
 from genplatform.spec.recipes import RecipeBook
 from genplatform.spec.schema import job_file_schema
 
 __all__ = [
+    "JSON_LINES",
+    "MAX_BYTES",
+    "MAX_PROBLEMS",
+    "MOST_BYTES",
     "GenerateSpec",
     "JobDocument",
     "JobSpec",
     "RecipeBook",
     "TrainSpec",
+    "Where",
+    "at_most",
     "deadline_at",
     "demand",
     "job_file_schema",

@@ -7,8 +7,8 @@ built yet is refused with a sentence that says so, and never accepted and ignore
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -70,6 +70,14 @@ class SpecPart(BaseModel):
 
     # Fields that are promised and not built yet, with what to do instead.
     not_yet: ClassVar[Mapping[str, str]] = {}
+
+
+Part = TypeVar("Part", bound=SpecPart)
+
+
+def default_of(part: Part) -> Callable[[], Part]:
+    """Return a factory that gives this one part to every document: parts are frozen, and making them costs."""
+    return lambda: part
 
 
 _RANGE = re.compile(r"([1-9][0-9]{0,3})\.\.([1-9][0-9]{0,3})\Z")
@@ -194,8 +202,10 @@ class JobSpec(SpecPart):
         description="Names or ids of jobs that must succeed first; an earlier document of the same file counts.",
     )
     seed: int = Field(default=0, ge=0, le=HIGHEST_SEED, description="Same seed, same result. From 0 to 2^63 - 1.")
-    resources: Resources = Field(default_factory=Resources, description="The machine of the job.")
-    retry: Retry = Field(default_factory=Retry, description="When a job whose run ended badly is tried again.")
+    resources: Resources = Field(default_factory=default_of(Resources()), description="The machine of the job.")
+    retry: Retry = Field(
+        default_factory=default_of(Retry()), description="When a job whose run ended badly is tried again."
+    )
     progress_timeout: Duration = Field(
         default=PROGRESS_TIMEOUT,
         description="How long a run may get no further (no step, no shard, no checkpoint) before it counts as stalled.",
@@ -227,4 +237,4 @@ class JobSpec(SpecPart):
 
     def completed(self, name: str) -> JobSpec:
         """Return the spec with `name`, and with every default that depends on it filled in."""
-        return self.model_copy(update={"name": name})
+        return self if name == self.name else self.model_copy(update={"name": name})

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from genplatform.domain.names import NAME_RULE, parse_model_ref
-from genplatform.spec.common import JobSpec, SpecPart, one_of
+from genplatform.spec.common import JobSpec, SpecPart, default_of, one_of
 from genplatform.spec.refusals import refuse
 from genplatform.spec.words import shown
 
@@ -53,7 +53,7 @@ class GenerateSpec(JobSpec):
         le=LARGEST_BATCH,
         description="How many items one shard groups; never changes a byte of them.",
     )
-    output: Output = Field(default_factory=Output, description="How the items are written.")
+    output: Output = Field(default_factory=default_of(Output()), description="How the items are written.")
 
     def default_name(self) -> str:
         """Return a name made of the model's."""

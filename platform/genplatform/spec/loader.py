@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar, overload
 
 from pydantic import ValidationError
 
 from genplatform.errors import BadSpec, SpecProblem
-from genplatform.spec import overrides as command_line
 from genplatform.spec.common import JobSpec
+from genplatform.spec.family import Family, Where
 from genplatform.spec.kinds import KINDS
+from genplatform.spec.overrides import Changes
+from genplatform.spec.pieces import JSON_LINES, NotJson, Pieces
 from genplatform.spec.places import Document
-from genplatform.spec.problems import found_in, placed, wrong_kind
-from genplatform.spec.reader import MAX_PROBLEMS, read
+from genplatform.spec.problems import at_most, found_in, placed, wrong_kind
+from genplatform.spec.reader import MAX_BYTES, MAX_DOCUMENTS, MAX_PROBLEMS, read
 from genplatform.spec.recipes import RecipeBook
 from genplatform.spec.words import Found, shown
 
-LONGEST_NAME = 63
-MOST_CIRCLES = 5
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,38 @@ class JobDocument:
 
     spec: JobSpec
     kind: str
-    document_index: int
-    source: Document = field(default_factory=Document, compare=False, repr=False)
+    where: Where = field(compare=False, repr=False)
+
+    @property
+    def document_index(self) -> int:
+        """Which of the file's jobs it is, from 0."""
+        return self.where.index
 
     def problem(self, message: str, path: str, hint: str = "") -> SpecProblem:
         """Return a problem with the top-level field `path`, found after loading, with its place in the file."""
-        return placed(Found(SpecProblem(message, path, hint=hint), (path,)), self.source, self.document_index)
+        return self.where.problem(message, path, hint)
+
+
+@overload
+def load(
+    body: bytes,
+    media_type: str,
+    recipes: RecipeBook,
+    sets: Sequence[str] = (),
+    overrides: Mapping[str, str] | None = None,
+) -> list[JobDocument]: ...
+
+
+@overload
+def load(
+    body: bytes,
+    media_type: str,
+    recipes: RecipeBook,
+    sets: Sequence[str] = (),
+    overrides: Mapping[str, str] | None = None,
+    *,
+    make: Callable[[JobDocument], T],
+) -> list[T]: ...
 
 
 def load(
@@ -41,33 +69,157 @@ def load(
     recipes: RecipeBook,
     sets: Sequence[str] = (),
     overrides: Mapping[str, str] | None = None,
-) -> list[JobDocument]:
-    """Return the jobs of a file, in its order, each with a name.
+    *,
+    make: Callable[[JobDocument], Any] | None = None,
+) -> list[Any]:
+    """Return the jobs of a file, in its order, each with a name; or what `make` makes of each.
 
     `sets` are texts such as `params.latent_dim=64`, applied to every document whose kind has
     the field; `overrides` may hold `name`, `queue` and `priority`. Raises BadSpec with all
-    problems found, or TooLarge.
+    problems found, or TooLarge. `make` spares the memory of a hundred thousand specs: it sees
+    each once, and what it made is thrown away when another document is wrong.
     """
-    documents, problems = read(body, media_type)
-    if not documents and not problems:
-        raise BadSpec([SpecProblem("The job file is empty.", hint="Start with `kind: train` or `kind: generate`.")])
-    problems.extend(command_line.apply(documents, sets, overrides or {}))
-    specs: list[JobSpec | None] = []
-    for index, document in enumerate(documents):
-        spec, found = _check(document, index, recipes)
-        specs.append(spec)
-        problems.extend(found)
-        if len(problems) > MAX_PROBLEMS:
-            break
-    if not problems:
-        jobs = _named([spec for spec in specs if spec is not None], documents)
-        problems = _across(jobs)
-        if not problems:
-            return jobs
-    problems.sort(key=lambda p: (p.document, p.line, p.column))
-    if len(problems) > MAX_PROBLEMS:
-        problems = [*problems[:MAX_PROBLEMS], SpecProblem("There are more problems.", hint="Mend these first.")]
-    raise BadSpec(problems)
+    made = _Made(recipes, Changes(sets, overrides or {}), make or _itself)
+    media = media_type.partition(";")[0].strip().lower()
+    lines = media in JSON_LINES
+    if not lines and not media.endswith("json"):
+        made.read_with_places(body, media)
+        return made.all()
+    pieces = Pieces(body, lines=lines)
+    try:
+        made.read_at_once(pieces)
+    except NotJson as error:
+        if len(body) > MAX_BYTES:
+            place = pieces.place_of(error.at)
+            message = f"The job file is not valid JSON: {error.message}."
+            raise BadSpec([SpecProblem(message, "", place.line, place.column, len(pieces))]) from None
+    else:
+        if lines or not made.problems or len(body) > MAX_BYTES or len(pieces) > MAX_DOCUMENTS:
+            return made.all()
+    # Small, and something is wrong: it is read again as a whole, by the reader that knows every place.
+    made = _Made(recipes, Changes(sets, overrides or {}), make or _itself)
+    made.read_with_places(body, media)
+    return made.all()
+
+
+class _Made:
+    """What is made of one file's documents, and what is wrong with them."""
+
+    def __init__(self, recipes: RecipeBook, changes: Changes, make: Callable[[JobDocument], Any]) -> None:
+        self.problems: list[SpecProblem] = list(changes.problems)
+        self._recipes = recipes
+        self._changes = changes
+        self._make = make
+        self._family = Family()
+        self._made: list[Any] = []
+        self._unnamed: list[tuple[JobSpec, Where]] = []
+
+    def all(self) -> list[Any]:
+        """Return what was made; raises BadSpec when anything is wrong."""
+        if not self.problems:
+            for spec, where in self._unnamed:
+                self._join(spec, self._family.name(spec.default_name()), where)
+            self.problems = self._family.problems()
+        if self.problems:
+            raise BadSpec(at_most(MAX_PROBLEMS, self.problems))
+        return self._made
+
+    def read_with_places(self, body: bytes, media_type: str) -> None:
+        """Read the whole file by the reader that knows where everything stands."""
+        documents, problems = read(body, media_type)
+        self.problems += problems
+        for index, document in enumerate(documents):
+            if len(self.problems) > MAX_PROBLEMS:
+                return
+            self._change(document, index)
+            spec, found = _check(document, index, self._recipes)
+            self.problems += found
+            if spec is not None:
+                self._take(spec, Where(index, documents.__getitem__))
+        self._finish(len(documents))
+
+    def read_at_once(self, pieces: Pieces) -> None:
+        """Read the documents one by one as plain JSON; only of those that are wrong the places are looked for."""
+        index = -1
+
+        def again(index: int) -> Document:
+            document, _ = pieces.document(index)
+            if self._changes:
+                self._changes.apply(document)
+            return document
+
+        for index, (data, doubtful) in enumerate(pieces):
+            if len(self.problems) + len(pieces.problems) > MAX_PROBLEMS:
+                break
+            spec = None
+            if data is not None or doubtful:
+                document = Document(data) if self._changes else None
+                if document is not None:
+                    self._change(document, index)
+                spec = None if doubtful else _sound(data, self._recipes)
+                if spec is None:
+                    spec = self._look_again(pieces, index)
+            if spec is not None:
+                self._take(spec, Where(index, again))
+        self.problems += pieces.problems
+        self._finish(index + 1)
+
+    def _look_again(self, pieces: Pieces, index: int) -> JobSpec | None:
+        document, problems = pieces.document(index)
+        if self._changes:
+            self._changes.apply(document)
+        spec, found = _check(document, index, self._recipes)
+        self.problems += problems
+        self.problems += found
+        return None if problems else spec
+
+    def _change(self, document: Document, index: int) -> None:
+        if self._changes:
+            self.problems += [replace(problem, document=index) for problem in self._changes.apply(document)]
+
+    def _take(self, spec: JobSpec, where: Where) -> None:
+        if self.problems:
+            return  # nothing will be made of it
+        if spec.name:
+            self._family.given(spec.name)
+            self._join(spec, spec.name, where)
+        else:
+            self._unnamed.append((spec, where))
+            self._made.append(None)
+
+    def _join(self, spec: JobSpec, name: str, where: Where) -> None:
+        spec = spec.completed(name)
+        self._family.join(name, spec.needs, where)
+        made = self._make(JobDocument(spec, spec.kind, where))
+        if where.index < len(self._made):
+            self._made[where.index] = made
+        else:
+            self._made.append(made)
+
+    def _finish(self, count: int) -> None:
+        if len(self.problems) > MAX_PROBLEMS:
+            return
+        self.problems += self._changes.left_over()
+        if not count and not self.problems:
+            hint = "Start with `kind: train` or `kind: generate`."
+            self.problems.append(SpecProblem("The job file is empty.", hint=hint))
+
+
+def _itself(document: JobDocument) -> JobDocument:
+    return document
+
+
+def _sound(data: Any, recipes: RecipeBook) -> JobSpec | None:
+    """Return the spec that a document's data is; None when anything is wrong with it."""
+    word = data.get("kind") if isinstance(data, dict) else None
+    kind = KINDS.get(word) if isinstance(word, str) else None
+    if kind is None:
+        return None
+    try:
+        spec = kind.model_validate(data)
+    except ValidationError:
+        return None
+    return None if any(True for _ in kind.further_problems(data, recipes)) else spec
 
 
 def _check(document: Document, index: int, recipes: RecipeBook) -> tuple[JobSpec | None, list[SpecProblem]]:
@@ -87,73 +239,3 @@ def _check(document: Document, index: int, recipes: RecipeBook) -> tuple[JobSpec
         found.extend(found_in(error, kind))
     found.extend(KINDS[kind].further_problems(document.data, recipes))
     return spec, [placed(one, document, index) for one in found if not document.is_wrong(one.path)]
-
-
-def _named(specs: Sequence[JobSpec], documents: Sequence[Document]) -> list[JobDocument]:
-    """Return the jobs; those without a name get one that no other job of the file has."""
-    taken = {spec.name for spec in specs if spec.name}
-    jobs = []
-    for index, (spec, document) in enumerate(zip(specs, documents, strict=True)):
-        name = spec.name or _free(spec.default_name(), taken)
-        taken.add(name)
-        jobs.append(JobDocument(spec.completed(name), spec.kind, index, document))
-    return jobs
-
-
-def _free(wanted: str, taken: set[str]) -> str:
-    name, number = wanted[:LONGEST_NAME], 1
-    while name in taken:
-        number += 1
-        tail = f"-{number}"
-        name = wanted[: LONGEST_NAME - len(tail)] + tail
-    return name
-
-
-def _across(jobs: Sequence[JobDocument]) -> list[SpecProblem]:
-    """Return what is wrong between the documents of one file."""
-    problems: list[SpecProblem] = []
-    by_name: dict[str, JobDocument] = {}
-    for job in jobs:
-        first = by_name.setdefault(job.spec.name, job)
-        if first is not job:
-            message = f"Two jobs of the file are named {shown(job.spec.name)}."
-            problems.append(job.problem(message, "name", "Give each its own name."))
-    for job in jobs:
-        for need in job.spec.needs:
-            other = by_name.get(need)
-            if other is job:
-                problems.append(job.problem(f"The job {shown(need)} needs itself.", "needs", "Take it out of needs."))
-            elif other is not None and other.document_index > job.document_index:
-                # Looking for a circle costs a walk through the file; a few of them tell enough.
-                circle = _road(other, job, by_name) if len(problems) < MOST_CIRCLES else []
-                problems.append(_backwards(job, other, circle))
-        if len(problems) > MAX_PROBLEMS:
-            break
-    return problems
-
-
-def _backwards(job: JobDocument, other: JobDocument, circle: Sequence[str]) -> SpecProblem:
-    if circle:
-        names = " -> ".join(shown(name) for name in (job.spec.name, *circle))
-        return job.problem(f"The jobs need each other in a circle: {names}.", "needs", "Take one of the needs out.")
-    message = f"needs names {shown(other.spec.name)}, which stands later in the file."
-    return job.problem(message, "needs", "Put the job that is needed first.")
-
-
-def _road(start: JobDocument, end: JobDocument, by_name: Mapping[str, JobDocument]) -> list[str]:
-    """Return the names on a way along needs from `start` to `end`, both included; empty when there is none."""
-    came: dict[str, str] = {start.spec.name: ""}
-    line = [start.spec.name]
-    while line:
-        name = line.pop()
-        if name == end.spec.name:
-            road: list[str] = []
-            while name:
-                road.insert(0, name)
-                name = came[name]
-            return road
-        for need in by_name[name].spec.needs:
-            if need in by_name and need not in came:
-                came[need] = name
-                line.append(need)
-    return []

@@ -16,6 +16,12 @@ class Place:
     line: int = 0
     column: int = 0
 
+    def after(self, start: Place) -> Place:
+        """Return where this place of a piece is in the whole, in which the piece begins at `start`."""
+        if not self.line:
+            return self
+        return Place(start.line + self.line - 1, self.column + (start.column - 1 if self.line == 1 else 0))
+
 
 @dataclass
 class Document:
@@ -48,6 +54,11 @@ class Document:
             if shorter and origin[:shorter] == path[:shorter]:
                 return words
         return ""
+
+    def move(self, start: Place) -> None:
+        """Let all places be those of the whole, in which this document begins at `start`."""
+        for places in (self.values, self.keys):
+            places.update({path: place.after(start) for path, place in places.items()})
 
     def is_wrong(self, path: FieldPath) -> bool:
         """Tell whether `path`, or something around it, was refused already."""

@@ -53,6 +53,14 @@ def wrong_kind(data: Mapping[str, Any]) -> SpecProblem | None:
     return SpecProblem(f"There is no kind {shown(kind)}.", "kind", hint=suggestion(kind, tuple(KINDS), possible))
 
 
+def at_most(most: int, problems: Iterable[SpecProblem]) -> list[SpecProblem]:
+    """Return the first `most` problems in the file's order, and a word that there are more."""
+    ordered = sorted(problems, key=lambda p: (p.document, p.line, p.column))
+    if len(ordered) <= most:
+        return ordered
+    return [*ordered[:most], SpecProblem("There are more problems.", hint="Mend these first.")]
+
+
 def found_in(error: ValidationError, kind: str) -> list[Found]:
     """Return what pydantic found wrong with a document of that kind."""
     found = []

@@ -47,8 +47,8 @@ _LITERALS = {"": None, "~": None} | {
     for word, value in (("null", None), ("true", True), ("false", False))
     for spelling in (word, word.capitalize(), word.upper())
 }
-_LONGEST_WHOLE = 20  # digits: all of 64 bits
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+LONGEST_WHOLE = 20  # digits: all of 64 bits
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 def read(body: bytes, media_type: str = "application/yaml") -> tuple[list[Document], list[SpecProblem]]:
@@ -72,6 +72,18 @@ def read(body: bytes, media_type: str = "application/yaml") -> tuple[list[Docume
     if is_json and len(documents) == 1 and isinstance(documents[0].data, list):
         documents = _split(documents[0])
     return [d for d in documents if d.data is not None], reader.problems
+
+
+def read_piece(text: str, index: int) -> tuple[Document, list[SpecProblem]]:
+    """Return the JSON document that `text` is, the file's `index`th, and the problems that allowed reading on.
+
+    Places count from the text's own start. Raises BadSpec.
+    """
+    if len(text) > MAX_BYTES:
+        stop(f"The document has {len(text)} characters; at most {MAX_BYTES} are read.", Place(1, 1), document=index)
+    reader = _Reader(index)
+    documents = reader.documents(checked_json(text))
+    return documents[0], reader.problems
 
 
 def read_value(text: str) -> Any:
@@ -114,9 +126,9 @@ class _Frame:
 class _Reader:
     """Builds documents out of the parser's events, with a stack of its own instead of recursion."""
 
-    def __init__(self) -> None:
+    def __init__(self, index: int = 0) -> None:
         self.problems: list[SpecProblem] = []
-        self._index = 0
+        self._index = index
 
     def documents(self, text: str) -> list[Document]:
         """Return every document of `text`, empty ones included."""
@@ -236,7 +248,7 @@ class _Reader:
         return number
 
     def _control(self, text: str, place: Place, document: Document, path: FieldPath) -> None:
-        found = _CONTROL.search(text)
+        found = CONTROL.search(text)
         if found:
             document.wrong.add(path)
             self._problem(f"{_where(path)}{shown(text)} holds the character {found.group()!r}.", place, path)
@@ -254,7 +266,7 @@ def _number(text: str) -> int | float | None:
     if text[0] not in "-+.0123456789":
         return None
     if _WHOLE.match(text):
-        return int(text) if len(text) <= _LONGEST_WHOLE else math.inf
+        return int(text) if len(text) <= LONGEST_WHOLE else math.inf
     if _DECIMAL.match(text):
         return float(text)
     return math.inf if _NOT_FINITE.match(text) else None

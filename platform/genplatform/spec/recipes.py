@@ -22,6 +22,9 @@ from genplatform.spec.words import FieldPath, Found, dotted, nearest, shown, sug
 
 _DESCRIPTIONS = ("recipes", "builtin.json")
 _MOST_PROBLEMS = 50
+# How many sets of good parameters are remembered, and how long each may be as JSON.
+_MOST_KNOWN = 10_000
+_LONGEST_KNOWN = 1000
 
 _TYPES = {
     "integer": "a whole number",
@@ -59,6 +62,7 @@ class RecipeBook:
     def __init__(self, descriptors: Iterable[Mapping[str, Any]]) -> None:
         self._by_name = {str(d["name"]): dict(d) for d in sorted(descriptors, key=lambda d: str(d["name"]))}
         self._validators = {name: Draft202012Validator(d.get("config") or {}) for name, d in self._by_name.items()}
+        self._known_good: set[tuple[str, str]] = set()
 
     @classmethod
     def builtin(cls) -> RecipeBook:
@@ -80,9 +84,16 @@ class RecipeBook:
 
     def get(self, name: str) -> dict[str, Any]:
         """Return a copy of the descriptor. Raises NotFound with the nearest name as its hint."""
+        return copy.deepcopy(self._found(name))
+
+    def is_trainable(self, name: str) -> bool:
+        """Tell whether models of the recipe are trained. Raises NotFound."""
+        return bool(self._found(name).get("trainable", True))
+
+    def _found(self, name: str) -> dict[str, Any]:
         if name not in self._by_name:
             raise NotFound(f"There is no recipe {shown(name)}.", suggestion(name, self.names(), "Recipes that exist"))
-        return copy.deepcopy(self._by_name[name])
+        return self._by_name[name]
 
     def ls(self) -> dict[str, Any]:
         """Return `{"recipes": [{name, modality, summary}]}`."""
@@ -99,12 +110,18 @@ class RecipeBook:
 
     def find_in_params(self, name: str, params: Mapping[str, Any]) -> list[Found]:
         """Return what is wrong with the parameters, each with its path from the document's root."""
-        self.get(name)
+        self._found(name)
+        # A sweep sends the same parameters with a thousand seeds, and JSON Schema is slow.
+        asked = (name, json.dumps(params, sort_keys=True))
+        if asked in self._known_good:
+            return []
         found: list[Found] = []
         for error in self._validators[name].iter_errors(dict(params)):
             found.extend(_found(error, name))
             if len(found) >= _MOST_PROBLEMS:
                 break
+        if not found and len(self._known_good) < _MOST_KNOWN and len(asked[1]) < _LONGEST_KNOWN:
+            self._known_good.add(asked)
         return sorted(found[:_MOST_PROBLEMS], key=lambda f: f.problem.path)
 
 

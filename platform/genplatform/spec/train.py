@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, mod
 
 from genplatform.domain.names import NAME_PATTERN, RESERVED_MODELS
 from genplatform.errors import NotFound, SpecProblem
-from genplatform.spec.common import MOST_STEPS, JobSpec, Name, Resources, SpecPart, Workers, worker_range
+from genplatform.spec.common import MOST_STEPS, JobSpec, Name, Resources, SpecPart, Workers, default_of, worker_range
 from genplatform.spec.recipes import RecipeBook
 from genplatform.spec.refusals import NOT_YET, refuse
 from genplatform.spec.words import Found, shown, suggestion
@@ -40,11 +40,10 @@ def _recipe_problem(name: str, recipes: RecipeBook) -> SpecProblem | None:
         hint = f"Recipes that exist: {', '.join(recipes.names())}."
         return SpecProblem(f"{NOT_YET}: a recipe of your own, {shown(name)}.", "recipe", hint=hint)
     try:
-        recipe = recipes.get(name)
+        if recipes.is_trainable(name):
+            return None
     except NotFound as error:
         return SpecProblem(error.message, "recipe", hint=error.hint)
-    if recipe.get("trainable", True):
-        return None
     hint = f"Generate with it: kind: generate, model: {name}@1."
     return SpecProblem(f"The recipe {shown(name)} needs no training and cannot be trained.", "recipe", hint=hint)
 
@@ -111,20 +110,24 @@ class TrainSpec(JobSpec):
     recipe: Annotated[str, WithJsonSchema({"type": "string"})] = Field(
         description="The model family, by its built-in name: see `genctl recipes ls`."
     )
-    data: Data = Field(default_factory=Data, description="What the model learns from.")
-    split: Split = Field(default_factory=Split, description="The shares of the data.")
+    data: Data = Field(default_factory=default_of(Data()), description="What the model learns from.")
+    split: Split = Field(default_factory=default_of(Split()), description="The shares of the data.")
     params: dict[str, Any] = Field(
         default_factory=dict, description="The recipe's own parameters: see `genctl recipes show RECIPE`."
     )
-    budget: Budget = Field(default_factory=lambda: Budget(steps=1000), description="How long the model learns.")
-    checkpoint: Checkpoint = Field(default_factory=Checkpoint, description="When the state of training is kept.")
+    budget: Budget = Field(default_factory=default_of(Budget(steps=1000)), description="How long the model learns.")
+    checkpoint: Checkpoint = Field(
+        default_factory=default_of(Checkpoint()), description="When the state of training is kept."
+    )
     sheet_every: int = Field(
         default=500, ge=1, le=MOST_STEPS, description="Steps between two sheets of sample pictures."
     )
     publish: Annotated[
         Name, AfterValidator(_not_reserved), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})
     ] = Field(default="", description="The model name that the result becomes a version of. Left out: the job's name.")
-    resources: TrainResources = Field(default_factory=TrainResources, description="The machine of the job.")
+    resources: TrainResources = Field(
+        default_factory=default_of(TrainResources()), description="The machine of the job."
+    )
 
     @classmethod
     def further_problems(cls, data: Mapping[str, Any], recipes: RecipeBook) -> Iterable[Found]:
@@ -148,4 +151,6 @@ class TrainSpec(JobSpec):
 
     def completed(self, name: str) -> TrainSpec:
         """Return the spec with `name`, publishing under it where it said nothing else."""
+        if name == self.name and self.publish:
+            return self
         return self.model_copy(update={"name": name, "publish": self.publish or name})
