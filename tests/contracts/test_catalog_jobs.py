@@ -239,16 +239,16 @@ def test_a_job_is_ready_when_its_last_need_is_met_and_said_so_once(catalog):
 
 def test_an_idempotency_key_is_used_once_a_tenant_and_the_transaction_goes_on(catalog):
     with catalog.write() as tx:
-        first = tx.jobs.add_submission("default", "key", "a" * 64, 3, NOW)
-        second = tx.jobs.add_submission("default", "key", "b" * 64, 1, NOW)
-        theirs = tx.jobs.add_submission("theirs", "key", "c" * 64, 1, NOW)
+        first = tx.submissions.add("default", "key", "a" * 64, 3, NOW)
+        second = tx.submissions.add("default", "key", "b" * 64, 1, NOW)
+        theirs = tx.submissions.add("theirs", "key", "c" * 64, 1, NOW)
         mine = [a_job(tx, f"j_{n * 10}", submission_pk=first) for n in "cab"]
         a_job(tx, "j_theirsxxxx", submission_pk=theirs)
     with catalog.read() as tx:
-        kept = tx.jobs.submission("default", "key")
-        whole = tx.jobs.submitted(first)
-        pages = [tx.jobs.submitted(first, limit=2), tx.jobs.submitted(first, after=mine[1], limit=2)]
-        other = tx.jobs.submission("default", "other")
+        kept = tx.submissions.find("default", "key")
+        whole = tx.submissions.jobs(first)
+        pages = [tx.submissions.jobs(first, limit=2), tx.submissions.jobs(first, after=mine[1], limit=2)]
+        other = tx.submissions.find("default", "other")
 
     assert (second, other) == (None, None)
     assert len({None, first, theirs}) == 3

@@ -63,11 +63,11 @@ def test_many_submissions_under_one_key_leave_one(catalog: Catalog):
     def submit(number: int) -> bool:
         job_id = f"j_{number:010d}"
         with catalog.write() as tx:
-            first = tx.jobs.add_submission("default", "key", "d" * 64, 1, NOW)
+            first = tx.submissions.add("default", "key", "d" * 64, 1, NOW)
             if first is not None:
                 a_job(tx, job_id, submission_pk=first)
             else:
-                assert tx.jobs.submission("default", "key") is not None
+                assert tx.submissions.find("default", "key") is not None
             return first is not None
 
     first = together([lambda n=n: submit(n) for n in range(THREADS)])
@@ -75,7 +75,7 @@ def test_many_submissions_under_one_key_leave_one(catalog: Catalog):
     with catalog.read() as tx:
         assert Counter(first) == {True: 1, False: THREADS - 1}
         made = tx.jobs.by_prefix("default", "j_", 100)
-        assert made == tx.jobs.submitted(tx.jobs.submission("default", "key").id)
+        assert made == tx.submissions.jobs(tx.submissions.find("default", "key").id)
         assert len(made) == 1
 
 

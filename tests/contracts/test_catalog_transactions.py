@@ -33,7 +33,7 @@ def test_a_transaction_that_raises_leaves_nothing(catalog):
         with catalog.write() as tx:
             job_pk = a_job(tx)
             tx.events.add("default", job_pk, NOW, "submitted", {})
-            tx.jobs.add_submission("default", "key", "d" * 64, 1, NOW)
+            tx.submissions.add("default", "key", "d" * 64, 1, NOW)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -41,7 +41,7 @@ def test_a_transaction_that_raises_leaves_nothing(catalog):
 
     with catalog.read() as tx:
         assert tx.jobs.by_id("default", "j_aaaaaaaaaa") is None
-        assert tx.jobs.submission("default", "key") is None
+        assert tx.submissions.find("default", "key") is None
 
 
 def test_a_transaction_is_seen_by_others_only_when_it_is_over(catalog):

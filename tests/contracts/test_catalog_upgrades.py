@@ -63,9 +63,9 @@ def test_from_0001_each_submission_keeps_its_jobs_in_order(empty_database_url):
 
     catalog = Catalog(empty_database_url)
     with catalog.read() as tx:
-        found = {k: tx.jobs.submission(*k) for k in [("default", "two"), ("default", "one"), ("theirs", "two")]}
-        owned = {k: [(j.tenant_id, j.job_id) for j in tx.jobs.submitted(s.id)] for k, s in found.items()}
-        empty = tx.jobs.submission("default", "none")
+        found = {k: tx.submissions.find(*k) for k in [("default", "two"), ("default", "one"), ("theirs", "two")]}
+        owned = {k: [(j.tenant_id, j.job_id) for j in tx.submissions.jobs(s.id)] for k, s in found.items()}
+        empty = tx.submissions.find("default", "none")
         without = tx.jobs.by_id("default", ids[3])
         noise = tx.models.find("default", ModelRef("noise", version=1))
     catalog.close()

@@ -11,16 +11,19 @@ from genplatform.catalog.rows import (
     RunRow,
     ShardRow,
 )
+from genplatform.catalog.submissions import IdTaken, Submission
 
 __all__ = [
     "ArtifactRow",
     "Catalog",
     "EndpointRow",
     "EventRow",
+    "IdTaken",
     "JobRow",
     "LogRow",
     "ModelRow",
     "RunRow",
     "ShardRow",
+    "Submission",
     "Transaction",
 ]

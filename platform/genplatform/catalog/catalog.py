@@ -18,6 +18,7 @@ from genplatform.catalog.leaders import Leaders
 from genplatform.catalog.models import Models
 from genplatform.catalog.runs import Runs
 from genplatform.catalog.shards import Shards
+from genplatform.catalog.submissions import Submissions
 from genplatform.catalog.tables import identity
 
 # The identity's only row has another number.
@@ -29,6 +30,7 @@ class Transaction:
 
     def __init__(self, connection: Connection) -> None:
         self.jobs = Jobs(connection)
+        self.submissions = Submissions(connection)
         self.runs = Runs(connection)
         self.shards = Shards(connection)
         self.artifacts = Artifacts(connection)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from genplatform.catalog import append
 from genplatform.catalog.rows import EventRow, LogRow
 from genplatform.catalog.tables import events, insert_new, jobs, logs
 
@@ -27,6 +28,17 @@ class Events:
         if rows:
             self._in_turn(rows)
             self._db.execute(sa.insert(events), list(rows))
+
+    def add_first(self, rows: Iterable[append.Row], count: int) -> None:
+        """Append `count` events of jobs that this transaction adds, so that nobody else can know of them.
+
+        Rows are (tenant, inside key of the job, time, type, data as JSON text).
+        """
+        columns = ("tenant_id", "job_pk", "time", "type", "data")
+        if count == 1:
+            append.add_one(self._db, events, columns, next(iter(rows)))
+        else:
+            append.add_many(self._db, events, columns, rows)
 
     def page(self, job_pk: int, *, after: int, limit: int, types: Collection[str] = ()) -> list[EventRow]:
         """Return events of a job, oldest first, after an inside key."""

@@ -1,31 +1,19 @@
-"""Jobs, their needs, and the submissions that made them."""
+"""Jobs and their needs."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from genplatform.catalog.rows import JobRow
-from genplatform.catalog.tables import insert_new, jobs, needs, submissions
+from genplatform.catalog.tables import batches, jobs, needs
 from genplatform.domain.job import Reason
 from genplatform.domain.keys import JobKey
 from genplatform.domain.states import ACTIVE_JOB_STATES, TERMINAL_JOB_STATES, JobState, sources
-
-LOCKED_AT_ONCE = 1000  # a statement has room for so many values on every database
-
-
-@dataclass(frozen=True)
-class Submission:
-    """What an idempotency key was used for."""
-
-    id: int
-    body_digest: str
-    count: int
 
 
 class Jobs:
@@ -54,27 +42,6 @@ class Jobs:
         query = sa.select(jobs).join(needs, needs.c.job_pk == jobs.c.id).where(needs.c.needs_pk == job_pk)
         return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id))]
 
-    def submission(self, tenant: str, key: str) -> Submission | None:
-        """Return what was submitted under this idempotency key."""
-        query = sa.select(submissions).where(submissions.c.tenant_id == tenant, submissions.c.key == key)
-        row = self._db.execute(query).first()
-        return None if row is None else Submission(row.id, row.body_digest, row._mapping["count"])
-
-    def add_submission(self, tenant: str, key: str, body_digest: str, count: int, now: float) -> int | None:
-        """Record a submission of `count` jobs; returns its inside key, None when another one has the key.
-
-        One that uses the key at the same time is waited for.
-        """
-        values = {"tenant_id": tenant, "key": key, "body_digest": body_digest, "count": count, "created_at": now}
-        added = insert_new(self._db, submissions).values(**values).returning(submissions.c.id)
-        row = self._db.execute(added).first()
-        return None if row is None else int(row.id)
-
-    def submitted(self, submission_pk: int, *, after: int = 0, limit: int = 1000) -> list[JobRow]:
-        """Return jobs of a submission in their order, from behind an inside key."""
-        query = sa.select(jobs).where(jobs.c.submission_pk == submission_pk, jobs.c.id > after)
-        return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id).limit(limit))]
-
     def get(self, job_pk: int) -> JobRow:
         """Return the job with that inside key."""
         return JobRow.of(self._db.execute(sa.select(jobs).where(jobs.c.id == job_pk)).one())
@@ -87,14 +54,26 @@ class Jobs:
 
     def by_ids(self, tenant: str, job_ids: Sequence[str]) -> list[JobRow]:
         """Return those of the jobs that exist, in order of creation."""
-        query = sa.select(jobs).where(jobs.c.tenant_id == tenant, jobs.c.job_id.in_(job_ids))
-        return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id))]
+        rows: list[JobRow] = []
+        for batch in batches(job_ids):
+            query = sa.select(jobs).where(jobs.c.tenant_id == tenant, jobs.c.job_id.in_(batch))
+            rows += [JobRow.of(r) for r in self._db.execute(query)]
+        return sorted(rows, key=lambda row: row.id)
 
     def by_name(self, tenant: str, name: str) -> JobRow | None:
         """Return the newest job of that name."""
         query = sa.select(jobs).where(jobs.c.tenant_id == tenant, jobs.c.name == name)
         row = self._db.execute(query.order_by(jobs.c.id.desc()).limit(1)).first()
         return None if row is None else JobRow.of(row)
+
+    def by_names(self, tenant: str, names: Collection[str]) -> dict[str, JobRow]:
+        """Return the newest job of each of the names that has one."""
+        newest = sa.select(sa.func.max(jobs.c.id)).where(jobs.c.tenant_id == tenant).group_by(jobs.c.name)
+        found: dict[str, JobRow] = {}
+        for batch in batches(sorted(names)):
+            query = sa.select(jobs).where(jobs.c.id.in_(newest.where(jobs.c.name.in_(batch))))
+            found |= {row.name: JobRow.of(row) for row in self._db.execute(query)}
+        return found
 
     def by_prefix(self, tenant: str, prefix: str, limit: int) -> list[JobRow]:
         """Return jobs whose public id starts so, by range: it is served by the unique index."""
@@ -105,9 +84,7 @@ class Jobs:
 
     def lock(self, job_pks: Collection[int]) -> None:
         """Keep the rows of these jobs for this transaction; the oldest is waited for first, as everybody does."""
-        wanted = sorted(job_pks)
-        for first in range(0, len(wanted), LOCKED_AT_ONCE):
-            batch = wanted[first : first + LOCKED_AT_ONCE]
+        for batch in batches(sorted(job_pks)):
             query = sa.select(jobs.c.id).where(jobs.c.id.in_(batch)).order_by(jobs.c.id)
             self._db.execute(query.with_for_update()).all()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from genplatform.catalog.rows import ModelRow
-from genplatform.catalog.tables import insert_new, model_versions, models
+from genplatform.catalog.tables import batches, insert_new, model_versions, models
 from genplatform.domain.names import ModelRef
 
 _parent = model_versions.alias("parent")
@@ -60,6 +61,22 @@ class Models:
             return None
         row = self._db.execute(query.order_by(model_versions.c.version.desc()).limit(1)).first()
         return None if row is None else ModelRow.of(row)
+
+    def missing(self, tenant: str, refs: Collection[ModelRef]) -> set[ModelRef]:
+        """Return those references that mean no version now."""
+        any_version = [ref for ref in refs if ref.version is None and ref.alias in (None, "latest")]
+        one_version = [ref for ref in refs if ref.version is not None]
+        found: set[tuple[str, int | None]] = set()
+        for batch in batches(any_version):
+            # A model has at least one version from its first moment on.
+            query = sa.select(models.c.name).where(models.c.name.in_([ref.name for ref in batch]))
+            found |= {(row.name, None) for row in self._db.execute(query.where(models.c.tenant_id == tenant))}
+        for batch in batches(one_version):
+            pairs = sa.tuple_(models.c.name, model_versions.c.version).in_([(ref.name, ref.version) for ref in batch])
+            query = sa.select(models.c.name, model_versions.c.version).join(models)
+            rows = self._db.execute(query.where(models.c.tenant_id == tenant, pairs))
+            found |= {(row.name, row.version) for row in rows}
+        return {ref for ref in refs if (ref.name, ref.version) not in found or ref.alias not in (None, "latest")}
 
     def get(self, version_id: int) -> ModelRow:
         """Return the version with that inside key."""

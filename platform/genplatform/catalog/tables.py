@@ -6,7 +6,8 @@ Times are seconds since the epoch. `tenant_id` stands in every table and every u
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -22,6 +23,9 @@ metadata = sa.MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+T = TypeVar("T")
+AT_ONCE = 1000
 
 Key = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 Word = Short(64)
@@ -260,6 +264,12 @@ identity = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("incarnation", Word, nullable=False),
 )
+
+
+def batches(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield values, as many at a time as a statement has room for on every database."""
+    for first in range(0, len(values), AT_ONCE):
+        yield values[first : first + AT_ONCE]
 
 
 def insert_new(connection: Connection, table: sa.Table) -> Any:

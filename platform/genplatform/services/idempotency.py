@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from genplatform.errors import BadRequest, Conflict
-from genplatform.services import present
+from genplatform.services import submissions
 from genplatform.services.context import Wiring
 
 LONGEST_KEY = 255
@@ -22,15 +22,18 @@ def check(key: str | None) -> None:
 
 
 def answered(w: Wiring, tenant: str, key: str | None, asked: str) -> dict[str, Any] | None:
-    """Return the jobs that this key made before; raises Conflict when another thing was `asked` with it."""
+    """Return the jobs that this key made before, of very many the first.
+
+    Raises Conflict when another thing was `asked` with it.
+    """
     if key is None:
         return None
     with w.catalog.read() as tx:
-        earlier = tx.jobs.submission(tenant, key)
+        earlier = tx.submissions.find(tenant, key)
         if earlier is None:
             return None
         if earlier.body_digest != asked:
             raise Conflict(
                 f"The idempotency key {key!r} was used for another request.", "Use a new key for what is new."
             )
-        return {"jobs": present.jobs(w, tx, tx.jobs.submitted(earlier.id, limit=earlier.count)), "next": None}
+        return submissions.page(w, tx, earlier)

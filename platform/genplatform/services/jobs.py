@@ -32,7 +32,7 @@ def ps(
     """Return a page of jobs, newest first; without `all` or `states`, those that have not ended."""
     wanted = _states(states, all)
     with w.catalog.read() as tx:
-        rows = tx.jobs.page(tenant, states=wanted, queue=queue, before=_cursor(after), limit=limit + 1)
+        rows = tx.jobs.page(tenant, states=wanted, queue=queue, before=cursor(after), limit=limit + 1)
         page = rows[:limit]
         following = str(page[-1].id) if len(rows) > limit else None
         return {"jobs": present.jobs(w, tx, page), "next": following}
@@ -44,7 +44,7 @@ def events(
     """Return a page of a job's events, oldest first. `next` is the last id seen; ask again with it to follow."""
     with w.catalog.read() as tx:
         row = lookup.job(tx, tenant, ref)
-        page = tx.events.page(row.id, after=_cursor(after) or 0, limit=limit, types=types)
+        page = tx.events.page(row.id, after=cursor(after) or 0, limit=limit, types=types)
     return {"events": [present.event(e) for e in page], "next": str(page[-1].id) if page else after}
 
 
@@ -83,7 +83,8 @@ def _states(states: Sequence[str], everything: bool) -> list[str]:
     return [] if everything else [s for s in known if s not in TERMINAL_JOB_STATES]
 
 
-def _cursor(after: str | None) -> int | None:
+def cursor(after: str | None) -> int | None:
+    """Return the inside key that a page mark is; raises BadRequest for what is none."""
     if after is None or after == "":
         return None
     if not after.isdecimal() or len(after) > 18:

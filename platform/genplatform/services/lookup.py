@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from genplatform.catalog import JobRow, ModelRow, Transaction
 from genplatform.domain.ids import is_id_prefix
 from genplatform.domain.names import parse_model_ref
-from genplatform.errors import BadRequest, NotFound
+from genplatform.errors import BadRequest, GenctlError, NotFound
 
 # A prefix shorter than this would match by accident.
 SHORTEST_PREFIX = len("j_") + 1
+# Up to so many are looked up one by one: a name of very many jobs costs nothing then.
+FEW = 20
+MOST_ERRORS = 100
 
 
 def job(tx: Transaction, tenant: str, ref: str) -> JobRow:
@@ -29,6 +32,27 @@ def job(tx: Transaction, tenant: str, ref: str) -> JobRow:
                 "Give more of its letters.",
             )
     raise NotFound(f"There is no job {ref!r}.", "`genctl ps -a` lists all jobs.")
+
+
+def jobs(tx: Transaction, tenant: str, refs: Sequence[str]) -> dict[str, JobRow | GenctlError]:
+    """Return the job that each of many means, or the error that says why there is none; after many errors no more."""
+    if len(refs) <= FEW:
+        found: dict[str, JobRow | GenctlError] = {}
+    else:
+        by_id = {row.job_id: row for row in tx.jobs.by_ids(tenant, [ref for ref in refs if is_id_prefix(ref, "j")])}
+        found = {**tx.jobs.by_names(tenant, [ref for ref in refs if ref not in by_id]), **by_id}
+    errors = 0
+    for ref in refs:
+        if ref in found:
+            continue
+        try:
+            found[ref] = job(tx, tenant, ref)
+        except GenctlError as error:
+            found[ref] = error
+            errors += 1
+            if errors > MOST_ERRORS:
+                break
+    return found
 
 
 def model(tx: Transaction, tenant: str, text: str) -> ModelRow:

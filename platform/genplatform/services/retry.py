@@ -142,7 +142,7 @@ def _again(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, asked: _As
             raise _needs_first(job, missing[0])
     submission = None
     if asked.key is not None:
-        submission = tx.jobs.add_submission(asked.tenant, asked.key, asked.digest, len(plan), w.clock())
+        submission = tx.submissions.add(asked.tenant, asked.key, asked.digest, len(plan), w.clock())
         if submission is None:
             raise idempotency.SameKey
     made: dict[int, JobRow] = {}

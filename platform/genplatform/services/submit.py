@@ -8,20 +8,38 @@ the same body is the same jobs; with another body it is refused.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import islice
 from typing import Any
 
-from genplatform.catalog import JobRow, Transaction
+from genplatform.catalog import IdTaken, JobRow, Transaction
 from genplatform.domain.ids import new_id
-from genplatform.domain.job import JobKind, ReasonCode
+from genplatform.domain.job import ReasonCode
 from genplatform.domain.keys import JobKey
 from genplatform.domain.states import TERMINAL_JOB_STATES, JobState
-from genplatform.domain.times import rfc3339
-from genplatform.errors import BadSpec, GenctlError, SpecProblem
-from genplatform.services import idempotency, lookup, present
-from genplatform.services.context import Wiring, hint
-from genplatform.spec import JobDocument, deadline_at, load, model_ref, parse_stored, published_name
+from genplatform.errors import BadSpec
+from genplatform.services import idempotency, present
+from genplatform.services.context import Effects, Wiring
+from genplatform.services.plans import COLUMNS, JSON_COLUMNS, Plan, plan
+from genplatform.services.submissions import PAGE
+from genplatform.services.surroundings import Needs, refuse_late, resolve
+from genplatform.spec import deadline_at, load
+
+# Bodies from here on are not read again for nothing: whether their key is known is asked first.
+LARGE = 1 << 16
+# The hint to the dispatcher holds so many jobs; those behind them it finds by itself in seconds.
+HINTED = 1000
+DRAWS = 3
+
+_COLUMNS = (
+    *COLUMNS,
+    *("tenant_id", "job_id", "state", "open_needs", "reason_code", "reason_message", "submission_pk"),
+    *("deadline_at", "created_at"),
+)
+_UNTOLD: dict[str, Any] = dict.fromkeys(field.name for field in fields(JobRow))
 
 
 def submit(
@@ -34,169 +52,135 @@ def submit(
     sets: Sequence[str] = (),
     overrides: Mapping[str, str] | None = None,
     dry_run: bool = False,
+    effects: Effects | None = None,
 ) -> dict[str, Any]:
-    """Check a job file and commit its jobs; returns `{"jobs": [...], "next": None}`.
+    """Check a job file and commit its jobs, all or none; returns `{"jobs", "next", "count", "key"}`.
 
-    With `dry_run` everything is checked and nothing is kept: the specs are returned with
-    their defaults. Raises BadSpec with every problem, Conflict for a key used for another body.
+    Of very many the first are returned, and `services.submissions` has them all. With `dry_run`
+    everything is checked and nothing is kept: the specs are returned with their defaults. Raises
+    BadSpec with every problem, Conflict for a key used for another body. What is to be done on
+    Redis is done here, or left in `effects` for the caller, who may answer first.
     """
     idempotency.check(key)
     asked = _digest(body, media_type, sets, overrides or {})
-    known = None if dry_run else idempotency.answered(w, tenant, key, asked)
+    known = idempotency.answered(w, tenant, key, asked) if len(body) >= LARGE and not dry_run else None
     if known is not None:
         return known
-    documents = load(body, media_type, w.recipes, sets, overrides or {})
-    _refuse_late(documents, w.clock())
+    try:
+        plans = load(body, media_type, w.recipes, sets, overrides or {}, make=plan)
+    except BadSpec:
+        # It may have been good when it was sent first.
+        known = None if dry_run else idempotency.answered(w, tenant, key, asked)
+        if known is None:
+            raise
+        return known
     if dry_run:
         with w.catalog.read() as tx:
-            _resolve(tx, tenant, documents)
-        return {"jobs": [_planned(d) for d in documents], "next": None}
+            refuse_late(plans, w.clock())
+            resolve(tx, tenant, plans)
+        return {"jobs": [one.shown() for one in plans[:PAGE]], "next": None, "count": len(plans), "key": None}
+    if key is None and len(plans) > PAGE:
+        key = new_id("s", w.randbelow)
+    made = _Submission(w, tenant, key, asked, plans)
     try:
-        with w.catalog.write() as tx:
-            submission = None
-            if key is not None:
-                submission = tx.jobs.add_submission(tenant, key, asked, len(documents), w.clock())
-                if submission is None:
-                    raise idempotency.SameKey
-            keys = _insert(w, tx, tenant, documents, submission)
-            answer = present.jobs(w, tx, tx.jobs.by_ids(tenant, [k.job_id for k in keys]))
+        answer = made.commit()
     except idempotency.SameKey:
         return idempotency.answered(w, tenant, key, asked) or {"jobs": [], "next": None}
-    with hint():
-        w.queues.submit(keys)
-    return {"jobs": answer, "next": None}
+    after = effects or Effects()
+    after.add(made.hint)
+    if effects is None:
+        after.run()
+    return answer
 
 
-def _refuse_late(documents: Sequence[JobDocument], now: float) -> None:
-    """Raise BadSpec for deadlines that have passed."""
-    late = [d for d in documents if (at := deadline_at(d.spec, now)) is not None and at <= now]
-    hint = f"It is {rfc3339(now)} now. Give a later time, or a duration such as 12h."
-    if late:
-        raise BadSpec([d.problem(f"deadline is {d.spec.deadline}, which has passed.", "deadline", hint) for d in late])
+@dataclass
+class _Submission:
+    """The jobs of one file on their way into the catalog."""
 
+    w: Wiring
+    tenant: str
+    key: str | None
+    asked: str
+    plans: Sequence[Plan]
 
-def _insert(
-    w: Wiring, tx: Transaction, tenant: str, documents: Sequence[JobDocument], submission: int | None
-) -> list[JobKey]:
-    """Add the jobs, their needs and their first events."""
-    now = w.clock()
-    needs = _resolve(tx, tenant, documents, lock=True)
-    made: dict[str, int] = {}
-    keys: list[JobKey] = []
-    for document in documents:
-        spec = document.spec
-        inside = [made[n] for n in spec.needs if n in made]
-        outside = needs[document.document_index]
-        wanted = inside + [j.id for j in outside]
-        open_needs = len(inside) + sum(j.job_state not in TERMINAL_JOB_STATES for j in outside)
-        values = _row(document) | {
-            "tenant_id": tenant,
-            "job_id": new_id("j", w.randbelow),
-            "state": (JobState.WAITING if open_needs else JobState.QUEUED).value,
-            "open_needs": open_needs,
-            "submission_pk": submission,
-            "deadline_at": deadline_at(spec, now),
-            "created_at": now,
-        }
-        if open_needs:
-            names = ", ".join(spec.needs)
-            values |= {"reason_code": ReasonCode.NEEDS_JOB.value, "reason_message": f"It waits for {names}."}
-        made[spec.name] = job_pk = tx.jobs.insert(values)
-        tx.jobs.add_needs(tenant, job_pk, dict.fromkeys(wanted))
-        tx.events.add(tenant, job_pk, now, "submitted", {"state": values["state"]})
-        keys.append(JobKey(tenant, values["job_id"]))
-    return keys
+    def __post_init__(self) -> None:
+        self._ids: list[str] = []
+        self._open_needs: list[int] = []
 
+    def commit(self) -> dict[str, Any]:
+        """Commit the jobs and return the answer. Raises SameKey when the key was used in the meantime."""
+        for draw in range(DRAWS):
+            self._ids = [new_id("j", self.w.randbelow) for _ in self.plans]
+            try:
+                with self.w.catalog.write() as tx:
+                    rows, keys = self._add(tx)
+            except IdTaken:
+                if draw + 1 == DRAWS:
+                    raise
+            else:
+                break
+        more = str(keys[PAGE - 1]) if len(keys) > PAGE else None
+        jobs = [present.job(self.w, row, [], {}) for row in rows]
+        return {"jobs": jobs, "next": more, "count": len(keys), "key": self.key}
 
-def _row(document: JobDocument) -> dict[str, Any]:
-    spec = document.spec.model_dump(mode="json")
-    train = document.kind == JobKind.TRAIN
-    return {
-        "name": spec["name"],
-        "kind": document.kind,
-        "queue": spec["queue"],
-        "priority": spec["priority"],
-        "labels": spec["labels"],
-        "spec": spec,
-        "run": 0,
-        "workers": 0,
-        "done": 0,
-        "total": (spec["budget"]["steps"] or 0) if train else spec["count"],
-        "unit": "steps" if train else "items",
-    }
+    def hint(self) -> None:
+        """Tell the dispatcher of the jobs that it would start first."""
+        queued = (i for i, needs in enumerate(self._open_needs) if not needs)
+        first = heapq.nsmallest(HINTED, queued, key=lambda i: (-self.plans[i].priority, i))
+        self.w.queues.submit([JobKey(self.tenant, self._ids[i]) for i in sorted(first)])
 
+    def _add(self, tx: Transaction) -> tuple[list[JobRow], Sequence[int]]:
+        """Add the jobs, their needs and their first events; returns the first as rows, and all inside keys."""
+        now, submission = self.w.clock(), None
+        if self.key is not None:
+            submission = tx.submissions.add(self.tenant, self.key, self.asked, len(self.plans), now)
+            if submission is None:
+                raise idempotency.SameKey
+        # After the key: what was in time when it was sent first is the same jobs for good.
+        refuse_late(self.plans, now)
+        outside = resolve(tx, self.tenant, self.plans, lock=True)
+        in_file = {one.name: index for index, one in enumerate(self.plans)} if outside else {}
+        self._open_needs = [_open_needs(one, outside, in_file) if one.needs else 0 for one in self.plans]
+        keys = tx.submissions.add_jobs(_COLUMNS, self._rows(submission, now), len(self.plans))
+        tx.submissions.add_needs(self.tenant, _pairs(self.plans, keys, outside, in_file))
+        tx.events.add_first(self._events(keys, now), len(keys))
+        return [_row(pk, row) for pk, row in zip(keys, islice(self._rows(submission, now), PAGE), strict=False)], keys
 
-def _resolve(
-    tx: Transaction, tenant: str, documents: Sequence[JobDocument], *, lock: bool = False
-) -> dict[int, list[JobRow]]:
-    """Return, a document, the jobs of the catalog that it needs; raises BadSpec for what does not exist."""
-    problems: list[SpecProblem] = []
-    in_file = {d.spec.name: d for d in documents}
-    named = _named(tx, tenant, [n for d in documents for n in d.spec.needs if n not in in_file], lock=lock)
-    found: dict[int, list[JobRow]] = {}
-    for document in documents:
-        rows: dict[int, JobRow] = {}
-        for need in document.spec.needs:
-            row = named.get(need)
-            if row is None:
+    def _rows(self, submission: int | None, now: float) -> Iterator[tuple[Any, ...]]:
+        queued = (JobState.QUEUED.value, 0, None, None, submission)
+        for one, job_id, needs in zip(self.plans, self._ids, self._open_needs, strict=True):
+            if not needs:
+                yield (*one.values, self.tenant, job_id, *queued, deadline_at(one.deadline, now), now)
                 continue
-            if isinstance(row, GenctlError):
-                problems.append(document.problem(f"needs: {row.message}", "needs", row.hint))
-                continue
-            if row.job_state in (JobState.FAILED, JobState.CANCELLED):
-                message = f"needs: job {row.job_id} ({row.name}) has {row.state}, so this one could never start."
-                problems.append(document.problem(message, "needs", "Need a job that can still succeed."))
-            rows[row.id] = row
-        found[document.document_index] = list(rows.values())
-        promised = [in_file[n].spec for n in document.spec.needs if n in in_file]
-        promised += [parse_stored(row.spec) for row in rows.values()]
-        problem = _model_problem(tx, tenant, document, {published_name(s) for s in promised}, in_file)
-        if problem is not None:
-            problems.append(problem)
-    if problems:
-        raise BadSpec(problems)
-    return found
+            why = (ReasonCode.NEEDS_JOB.value, f"It waits for {', '.join(one.needs)}.")
+            waiting = (JobState.WAITING.value, needs, *why, submission)
+            yield (*one.values, self.tenant, job_id, *waiting, deadline_at(one.deadline, now), now)
+
+    def _events(self, keys: Sequence[int], now: float) -> Iterator[tuple[Any, ...]]:
+        queued, waiting = (json.dumps({"state": state.value}) for state in (JobState.QUEUED, JobState.WAITING))
+        for pk, needs in zip(keys, self._open_needs, strict=True):
+            yield self.tenant, pk, now, "submitted", waiting if needs else queued
 
 
-def _named(tx: Transaction, tenant: str, needs: Sequence[str], *, lock: bool) -> dict[str, JobRow | GenctlError]:
-    """Return the job that each need names, or the error that says why there is none."""
-    found: dict[str, JobRow | GenctlError] = {}
-    for need in dict.fromkeys(needs):
-        try:
-            found[need] = lookup.job(tx, tenant, need)
-        except GenctlError as error:
-            found[need] = error
-    if not lock:
-        return found
-    # Oldest first, as everybody does: two that need the same jobs must not wait for each other.
-    rows = sorted({r.id: r for r in found.values() if isinstance(r, JobRow)}.items())
-    locked = {pk: tx.jobs.by_id(tenant, row.job_id, lock=True) for pk, row in rows}
-    return {n: (locked[row.id] or row) if isinstance(row, JobRow) else row for n, row in found.items()}
+def _open_needs(one: Plan, outside: Needs, in_file: Mapping[str, int]) -> int:
+    """Return how many of the jobs that a plan needs have not succeeded yet."""
+    rows = outside[one.where.index]
+    return sum(name in in_file for name in one.needs) + sum(row.job_state not in TERMINAL_JOB_STATES for row in rows)
 
 
-def _model_problem(
-    tx: Transaction,
-    tenant: str,
-    document: JobDocument,
-    promised: set[str | None],
-    in_file: Mapping[str, JobDocument],
-) -> SpecProblem | None:
-    """Return what is wrong with a generate job's model: it is neither there nor promised by a needed job."""
-    ref = model_ref(document.spec)
-    if ref is None or ref.name in promised or tx.models.find(tenant, ref) is not None:
-        return None
-    for name, other in in_file.items():
-        if published_name(other.spec) == ref.name:
-            message = (
-                f"model: there is no model {str(ref)!r} yet, and this job does not wait for the one that makes it."
-            )
-            return document.problem(message, "model", f"Add `needs: [{name}]`.")
-    return document.problem(f"model: there is no model {str(ref)!r}.", "model", lookup.model_hint(tx, tenant, ref.name))
+def _pairs(
+    plans: Sequence[Plan], keys: Sequence[int], outside: Needs, in_file: Mapping[str, int]
+) -> Iterator[tuple[int, int]]:
+    for one, pk in zip(plans, keys, strict=True):
+        if one.needs:
+            wanted = [keys[in_file[name]] for name in one.needs if name in in_file]
+            wanted += [row.id for row in outside[one.where.index]]
+            yield from ((pk, needed) for needed in dict.fromkeys(wanted))
 
 
-def _planned(document: JobDocument) -> dict[str, Any]:
-    row = _row(document)
-    return {"id": None, "state": None} | {k: row[k] for k in ("name", "kind", "queue", "priority", "labels", "spec")}
+def _row(pk: int, values: Sequence[Any]) -> JobRow:
+    row = _UNTOLD | dict(zip(_COLUMNS, values, strict=True)) | {"id": pk}
+    return JobRow(**row | {name: json.loads(row[name]) for name in JSON_COLUMNS})
 
 
 def _digest(body: bytes, media_type: str, sets: Sequence[str], overrides: Mapping[str, str]) -> str:

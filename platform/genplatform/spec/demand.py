@@ -27,11 +27,11 @@ def retry_policy(spec: JobSpec) -> RetryPolicy:
     )
 
 
-def deadline_at(spec: JobSpec, submitted_at: float) -> float | None:
-    """Return when the job must have ended; None when it need not."""
-    if spec.deadline is None:
+def deadline_at(deadline: float | str | None, submitted_at: float) -> float | None:
+    """Return when a job of that `deadline` must have ended; None when it need not."""
+    if deadline is None:
         return None
-    return moment(spec.deadline) if isinstance(spec.deadline, str) else submitted_at + spec.deadline
+    return moment(deadline) if isinstance(deadline, str) else submitted_at + deadline
 
 
 def published_name(spec: JobSpec) -> str | None:

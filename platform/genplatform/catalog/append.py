@@ -1,0 +1,106 @@
+"""New rows, one or a hundred thousand, as fast as each database takes them.
+
+JSON columns are given as text that is JSON already. One row goes as one statement; many go past
+SQLAlchemy, which would look at every value of every row: to SQLite as one prepared statement, to
+PostgreSQL as one COPY.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from itertools import islice
+from operator import itemgetter
+from typing import Any, NoReturn
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Connection
+
+from genplatform.catalog.columns import Json, Short, Text, clean_text
+
+Row = Sequence[Any]
+
+# Rows that are handed to SQLite at once: few enough to hold, enough not to be felt.
+AT_ONCE = 2000
+
+
+def add_one(db: Connection, table: sa.Table, columns: Sequence[str], row: Row) -> int:
+    """Add one row; returns its inside key."""
+    clean = _cleaned(table, tuple(columns), [row])
+    values = dict(zip(columns, next(clean), strict=True))
+    return int(db.execute(_insert(table, tuple(columns), db.dialect.name).returning(table.c.id), values).scalar_one())
+
+
+def add_many(db: Connection, table: sa.Table, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    """Add rows, taken one by one as they can be sent."""
+    clean = _cleaned(table, tuple(columns), rows)
+    if db.dialect.name == "postgresql":
+        _copy(db, table, columns, clean)
+        return
+    compiled = _insert(table, tuple(columns), db.dialect.name).compile(dialect=db.dialect)
+    order = compiled.positiontup or list(columns)
+    in_order = itemgetter(*(columns.index(name) for name in order))
+    while batch := [in_order(row) for row in islice(clean, AT_ONCE)]:
+        db.exec_driver_sql(compiled.string, batch)
+
+
+def new_keys(db: Connection, table: sa.Table, count: int) -> Sequence[int]:
+    """Return inside keys for rows that this transaction will add, ascending."""
+    if db.dialect.name == "postgresql":
+        sequence = sa.func.pg_get_serial_sequence(table.name, "id")
+        query = sa.select(sa.func.nextval(sequence)).select_from(sa.func.generate_series(1, count).table_valued())
+        return [row[0] for row in db.execute(query)]
+    # Nobody else writes while this transaction does.
+    last = db.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.id), 0))).scalar_one()
+    return range(last + 1, last + 1 + count)
+
+
+@cache
+def _insert(table: sa.Table, columns: tuple[str, ...], dialect: str) -> sa.Insert:
+    values: dict[str, Any] = {}
+    for name in columns:
+        is_json = isinstance(table.c[name].type, Json)
+        given = sa.bindparam(name, type_=sa.Text() if is_json else table.c[name].type)
+        values[name] = sa.cast(given, postgresql.JSONB) if is_json and dialect == "postgresql" else given
+    return sa.insert(table).values(values)
+
+
+def _copy(db: Connection, table: sa.Table, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    quoted = db.dialect.identifier_preparer.quote
+    statement = f"COPY {quoted(table.name)} ({', '.join(map(quoted, columns))}) FROM STDIN"
+    errors = db.dialect.loaded_dbapi.Error
+    try:
+        with db.connection.cursor() as cursor, cursor.copy(statement) as copy:  # type: ignore[attr-defined]
+            for row in rows:
+                copy.write_row(row)
+    except errors as error:
+        _raise(db, statement, error)
+
+
+def _raise(db: Connection, statement: str, error: Exception) -> NoReturn:
+    """Raise a driver's error as SQLAlchemy would have; a connection that broke is not used again."""
+    broken = db.dialect.is_disconnect(error, None, None)  # type: ignore[arg-type]
+    if broken:
+        db.invalidate(error)
+    raise sa.exc.DBAPIError.instance(
+        statement,
+        None,
+        error,
+        db.dialect.loaded_dbapi.Error,
+        hide_parameters=True,
+        connection_invalidated=broken,
+        dialect=db.dialect,
+    ) from error
+
+
+def _cleaned(table: sa.Table, columns: tuple[str, ...], rows: Iterable[Row]) -> Iterator[Row]:
+    """Return the rows with a mark in place of every character that a database refuses."""
+    texts = [i for i, name in enumerate(columns) if isinstance(table.c[name].type, (Text, Short))]
+    for row in rows:
+        bad = [i for i in texts if row[i] is not None and not _is_plain(row[i])]
+        yield [clean_text(value) if i in bad else value for i, value in enumerate(row)] if bad else row
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and "\0" not in text
