@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE, Popen
 
+from genplatform import settings
 from genplatform.catalog import migrate
 
 # The servers of the tests serve here too.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 from postgres import PostgresServer
+from redis_server import RedisServer
 
 DATABASES = ("sqlite", "postgresql")
+TOKEN = "a-token-of-measurements"  # noqa: S105 - of servers that live for a minute
+START_SECONDS = 60.0
 
 
 @contextmanager
@@ -40,3 +48,52 @@ def database(kind: str) -> Iterator[str]:
             url = server.url(server.database())
         migrate.upgrade(url)
         yield url
+
+
+@contextmanager
+def redis() -> Iterator[str]:
+    """Give the URL of a Redis of its own."""
+    with RedisServer() as server:
+        yield server.url
+
+
+@contextmanager
+def served(kind: str, database_url: str, redis_url: str = "") -> Iterator[Served]:
+    """Give a server of `bench.serving` that is up, in a process of its own."""
+    with folder() as home, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        env = settings.environment(
+            GENCTL_HOME=str(home),
+            GENCTL_DATABASE_URL=database_url,
+            GENCTL_REDIS_URL=redis_url,
+            GENCTL_API_KEY=TOKEN,
+        )
+        command = [sys.executable, "-m", "bench.serving", kind, str(port)]
+        with open(home / "log", "wb") as log, Popen(command, env=env, stdin=PIPE, stdout=log, stderr=log) as process:
+            try:
+                _wait_for(port, process, home / "log")
+                yield Served(port, process.pid)
+            finally:
+                process.communicate(timeout=30)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that is up: where it listens, and which process it is."""
+
+    port: int
+    pid: int
+
+
+def _wait_for(port: int, process: Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError(f"The server did not come up:\n{log.read_text()}")
