@@ -129,10 +129,11 @@ def test_a_damaged_sqlite_file_is_unavailable_and_says_so(tmp_path: Path):
     (tmp_path / "catalog.db").write_bytes(b"this is no database" * 100)
     catalog = Catalog(f"sqlite:///{tmp_path / 'catalog.db'}")
 
-    with pytest.raises(errors.Unavailable, match="not a database"):
+    with pytest.raises(errors.Unavailable, match="not a database") as raised:
         catalog.check()
 
     catalog.close()
+    assert "genctl db restore" in raised.value.hint
 
 
 def test_a_sqlite_file_in_no_folder_is_unavailable(tmp_path: Path):

@@ -67,6 +67,7 @@ def test_a_file_is_stored_and_fetched_whole(store: Store, tmp_path: Path) -> Non
 
     assert store.put_file(source, "x/in.bin") == stored("x/in.bin", data)
     assert store.fetch("x/in.bin", target) == stored("x/in.bin", data)
+    assert store.measure("x/in.bin") == stored("x/in.bin", data)
 
     assert contents(target.parent) == {"out.bin": data}
 

@@ -48,9 +48,9 @@ class TrainNode:
     def report(self, **said: Any) -> None:
         nodes.progress(self._w, self.grant, self.run | said)
 
-    def checkpoint(self, step: int) -> str:
+    def checkpoint(self, step: int, sha256: str = DIGEST) -> str:
         key = layout.checkpoint(self.key, step)
-        body = {"kind": "checkpoint", "key": key, "sha256": DIGEST, "size": 3, "step": step}
+        body = {"kind": "checkpoint", "key": key, "sha256": sha256, "size": 3, "step": step}
         nodes.artifact(self._w, self.grant, self.run | body)
         return key
 
@@ -97,9 +97,9 @@ class PoolNode:
         """Put a claimed shard's files into the store; return what /publish is told of it."""
         claim = ClaimKey(order["tenant"], *claim_of(order).values())
         sha256 = hashlib.sha256(PNG).hexdigest()
+        path = f"{layout.shard_name(claim)}/{order['start']:06d}.png"  # one for all: they are equal
         lines = []
         for index in range(order["start"], order["start"] + order["count"]):
-            path = f"{layout.shard_name(claim)}/{index:06d}.png"
             file = {"path": path, "sha256": sha256, "payload_sha256": sha256, "mime": "image/png"}
             item = {"index": index, "custom_id": None, "seed": index, "cond": None, "status": "ok", "files": [file]}
             lines.append(json.dumps(item | {"path": path, "sha256": sha256, "error": None}) + "\n")

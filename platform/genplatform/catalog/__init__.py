@@ -12,6 +12,7 @@ from genplatform.catalog.rows import (
     ShardRow,
 )
 from genplatform.catalog.submissions import IdTaken, Submission
+from genplatform.catalog.verify import Problem, problems
 
 __all__ = [
     "ArtifactRow",
@@ -22,8 +23,10 @@ __all__ = [
     "JobRow",
     "LogRow",
     "ModelRow",
+    "Problem",
     "RunRow",
     "ShardRow",
     "Submission",
     "Transaction",
+    "problems",
 ]

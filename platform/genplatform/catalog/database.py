@@ -114,12 +114,15 @@ def _sqlite(url: URL, busy_seconds: float, pool: dict[str, Any]) -> sa.Engine:
 
 
 @contextmanager
-def transaction(engine: sa.Engine, *, write: bool) -> Iterator[Connection]:
+def transaction(engine: sa.Engine, *, write: bool, snapshot: bool = False) -> Iterator[Connection]:
     """Open one transaction; commit at the end, roll back on an error.
 
+    With `snapshot` all that it reads is of one moment, its first, as it always is on SQLite; it cannot write.
     Raises Unavailable when the database cannot be reached, stays locked or lacks our tables.
     """
-    options = {} if write else {"genctl_begin": "DEFERRED"}
+    options: dict[str, Any] = {} if write else {"genctl_begin": "DEFERRED"}
+    if snapshot and engine.dialect.name == "postgresql":
+        options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     try:
         with engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
@@ -158,6 +161,8 @@ def _unavailable(engine: sa.Engine, error: DBAPIError) -> Unavailable:
         hint = f"Free some space on the disk of {engine.url.database}, then try again."
     elif engine.dialect.name == "sqlite" and "readonly" in cause:
         hint = f"Let this user write {engine.url.database} (is its disk mounted read-only?), then try again."
+    elif "malformed" in cause or "not a database" in cause:
+        hint = f"The file {engine.url.database} is damaged: move it away and restore a backup (genctl db restore)."
     elif "no such table" in cause or "no such column" in cause or _sqlstate(error) in MISSING_TABLES:
         hint = UPGRADE_HINT
     elif _sqlstate(error) == MISSING_DATABASE or f'database "{engine.url.database}" does not exist' in said:

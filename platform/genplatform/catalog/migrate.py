@@ -31,7 +31,7 @@ def head() -> str:
     return str(ScriptDirectory.from_config(config()).get_current_head())
 
 
-def upgrade(url: str, revision: str = "head") -> str:
+def upgrade(url: str, to: str = "head") -> str:
     """Run the missing revisions in one transaction; returns the revision reached.
 
     Raises Unavailable when the database cannot be reached, and SettingsError when a newer
@@ -45,18 +45,19 @@ def upgrade(url: str, revision: str = "head") -> str:
             _refuse_the_unknown(connection)
             made = config()
             made.attributes["connection"] = connection
-            command.upgrade(made, revision)
-            return str(_revision(connection))
+            command.upgrade(made, to)
+            return str(revision(connection))
     finally:
         engine.dispose()
 
 
-def _revision(connection: Connection) -> str | None:
+def revision(connection: Connection) -> str | None:
+    """Return the revision of the database's tables; None when it has none of ours."""
     return MigrationContext.configure(connection).get_current_revision()
 
 
 def _refuse_the_unknown(connection: Connection) -> None:
-    found = _revision(connection)
+    found = revision(connection)
     known = {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
     if found is not None and found not in known:
         at = database.shown(connection.engine.url)

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from genplatform.catalog.rows import RunRow
-from genplatform.catalog.tables import runs
+from genplatform.catalog.tables import events, jobs, runs
 from genplatform.domain.retry import Cause
-from genplatform.domain.states import RUN_TRANSITIONS, TERMINAL_RUN_STATES, RunState
+from genplatform.domain.states import RUN_TRANSITIONS, TERMINAL_RUN_STATES, JobState, RunState
 
 
 class Runs:
@@ -62,3 +62,20 @@ class Runs:
         )
         known = {c.value for c in Cause}
         return {Cause(r[0]): r[1] for r in self._db.execute(query.group_by(runs.c.cause)) if r[0] in known}
+
+    def ended_again(self) -> list[tuple[str, str, dict[str, Any], str, int]]:
+        """Return `(tenant, job, spec, cause, count)` of every job of which several Runs ended by one cause.
+
+        Without jobs that were paused: that ends a Run which might have been the last, and it goes on all the same.
+        """
+        again = (
+            sa.select(runs.c.job_pk, runs.c.cause, sa.func.count().label("times"))
+            .where(runs.c.cause.is_not(None))
+            .group_by(runs.c.job_pk, runs.c.cause)
+            .having(sa.func.count() > 1)
+            .subquery("again")
+        )
+        paused = sa.exists().where(events.c.job_pk == jobs.c.id, events.c.type == JobState.PAUSED.value)
+        columns = (jobs.c.tenant_id, jobs.c.job_id, jobs.c.spec, again.c.cause, again.c.times)
+        query = sa.select(*columns).join(again, again.c.job_pk == jobs.c.id).where(sa.not_(paused))
+        return [(r.tenant_id, r.job_id, r.spec, r.cause, r.times) for r in self._db.execute(query)]

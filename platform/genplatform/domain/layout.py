@@ -48,3 +48,5 @@ MANIFEST = "manifest.jsonl"
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CARD = "card.json"
+# Lists the digests of a checkpoint's other files; its own is the checkpoint's.
+STATE = "state.json"

@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import Any
 
 from genplatform.catalog import JobRow, Transaction
+from genplatform.domain.history import MOVES
 from genplatform.domain.job import JobKind
 from genplatform.domain.keys import JobKey
 from genplatform.errors import BadRequest
@@ -55,11 +56,16 @@ def _fold_job(tx: Transaction, job: JobRow, reports: list[wire.Report]) -> None:
             data = {"run": report.run, "step": m.step, "values": values}
             events.append(row | {"time": m.time, "type": "metrics", "data": data})
         for e in report.events:
-            events.append(row | {"time": e.time, "type": e.type[:64], "data": e.data | {"run": report.run}})
+            events.append(row | {"time": e.time, "type": _kind(e.type), "data": e.data | {"run": report.run}})
         for line in report.logs:
             logs.append(row | {"run": report.run, "seq": line.seq, "time": line.time, "text": _clean(line.text)})
     tx.events.add_many(events)
     tx.events.add_logs(logs)
+
+
+def _kind(said: str) -> str:
+    """Return a worker's word as an event's type; only the platform says where a job stands."""
+    return (f"worker_{said}" if said in MOVES else said)[:64]
 
 
 def _clean(text: str) -> str:

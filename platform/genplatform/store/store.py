@@ -13,7 +13,7 @@ from typing import BinaryIO
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from genplatform.errors import BadRequest, Conflict, NotFound, SettingsError, Unavailable
-from genplatform.store import trees
+from genplatform.store import digests, trees
 from genplatform.store.digests import Stored
 from genplatform.store.folder import FolderBackend
 from genplatform.store.keys import check_key, check_prefix
@@ -71,6 +71,11 @@ class Store:
     def open(self, key: str) -> BinaryIO:
         """Open an object for reading; the caller closes it."""
         return self._backend.open(check_key(key))
+
+    def measure(self, key: str) -> Stored:
+        """Read an object and return its digest and size."""
+        with self.open(key) as source:
+            return digests.measure(source, key)
 
     def fetch(self, key: str, to: Path | str) -> Stored:
         """Copy an object to the local file `to`, which appears whole; return its digest and size."""

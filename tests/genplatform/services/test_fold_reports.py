@@ -12,6 +12,7 @@ from small_platform import TENANT, SmallPlatform, generate, train
 
 from genplatform.errors import BadRequest, LostLeadership, Unauthorized
 from genplatform.services import fold, jobs, nodes
+from genplatform.services.verify import verify
 
 
 def running(p: SmallPlatform, name: str = "t") -> TrainNode:
@@ -92,6 +93,18 @@ def test_text_that_databases_refuse_is_kept_with_a_mark(on_each: SmallPlatform) 
 
     assert folded(on_each) == 2
     assert jobs.logs(on_each.w, TENANT, "t")["lines"][0]["text"] == "a\\x00b"
+
+
+def test_a_worker_does_not_say_where_its_job_stands(p: SmallPlatform) -> None:
+    node = running(p)
+    words = ("succeeded", "queued", "submitted", "retrying")
+    node.report(events=[{"type": word, "time": 6, "data": {"state": "failed"}} for word in words])
+
+    folded(p)
+
+    assert p.events("t", *words[1:]) == p.events("t", "submitted")[:1]
+    assert len(p.events("t", *(f"worker_{word}" for word in words))) == 4
+    assert verify(p.w.catalog) == []
 
 
 def test_forged_entries_say_nothing_and_hold_nobody_up(on_each: SmallPlatform) -> None:

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from genplatform.domain.layout import STATE
 from genworkers.models import canonical, file_sha256
 from genworkers.recipes.base import Recipe
 from genworkers.training.state import TrainState
@@ -23,7 +24,6 @@ from genworkers.training.state import TrainState
 FORMAT = 1
 MODULES = "modules.safetensors"
 OPTIMIZERS = "optimizers.safetensors"
-STATE = "state.json"
 
 
 class Damaged(Exception):
