@@ -188,7 +188,7 @@ def _copy(
 def _deadline(old: JobRow, now: float) -> float | None:
     """Return when a job that is submitted again now must have ended."""
     try:
-        return deadline_at(parse_stored(old.spec), now)
+        return deadline_at(parse_stored(old.spec).deadline, now)
     except BadSpec:
         return None  # an older version wrote it: opening its Run says so
 
