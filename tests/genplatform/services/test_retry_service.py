@@ -122,6 +122,23 @@ def test_what_needs_another_ended_job_too_waits_for_that_ones_retry(p: SmallPlat
     assert p.state("c") == "queued"
 
 
+def test_what_was_done_again_once_is_done_again_as_it_stands_now(p: SmallPlatform) -> None:
+    a, b = p.submit(train("a") + "---\n" + train("b"))
+    c = p.one(train("c", "needs: [a, b]\n"))
+    p.trainer(p.open(b)).fail()
+    new_b, new_c = again(p, b)
+    assert new_c["retry_of"] == c
+    p.trainer(p.open(a)).fail()
+    assert p.state(new_c["id"]) == "cancelled"
+
+    made = again(p, a)
+
+    assert [(j["name"], j["retry_of"]) for j in made] == [("a", a), ("c", new_c["id"])]
+    for job_id in (made[0]["id"], new_b["id"]):
+        p.trainer(p.open(job_id)).publish()
+    assert p.state(made[1]["id"]) == "queued"
+
+
 def test_a_job_whose_need_ended_is_refused_with_the_one_to_retry(p: SmallPlatform) -> None:
     a = p.one(train("a"))
     b = p.one(train("b", "needs: [a]\n"))

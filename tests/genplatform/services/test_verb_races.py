@@ -5,8 +5,10 @@ Events are written with what they tell of, so a job's events are the path it too
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -189,16 +191,36 @@ def test_pauses_and_resumes(on_each: SmallPlatform) -> None:
         assert (p.state(t), p.row(t).wish) in (("running", None), ("running", "pause"))
 
 
-def test_a_resume_and_a_need_that_succeeds(on_each: SmallPlatform) -> None:
+def test_resumes_and_a_need_that_succeeds_leave_nobody_waiting(on_each: SmallPlatform) -> None:
     p = on_each
-    for n in range(ROUNDS):
-        t, node = running(p, f"t{n}")
-        g = p.one(generate(f"g{n}", model=f"t{n}", more=f"needs: [t{n}]\n"))
-        pause.pause(p.w, TENANT, g)
+    t, node = running(p, "t")
+    needing = p.submit("---\n".join(train(f"t{k}", "needs: [t]\n") for k in range(8)))
+    for job_id in needing:
+        pause.pause(p.w, TENANT, job_id)
 
-        at_once(node.publish, lambda g=g: resume.resume(p.w, TENANT, g))
+    at_once(node.publish, *(lambda j=j: resume.resume(p.w, TENANT, j) for j in needing))
 
-        assert (p.state(t), p.state(g), p.row(g).open_needs) == ("succeeded", "queued", 0)
+    assert p.state(t) == "succeeded"
+    assert {(p.state(j), p.row(j).open_needs) for j in needing} == {("queued", 0)}
+
+
+def test_a_need_that_succeeds_in_the_middle_of_a_resume_waits_for_its_end(on_each: SmallPlatform) -> None:
+    p = on_each
+    t, node = running(p, "t")
+    g = p.one(generate("g", model="t", more="needs: [t]\n"))
+    pause.pause(p.w, TENANT, g)
+    published = threading.Event()
+    publisher = threading.Thread(target=lambda: (node.publish(), published.set()))
+
+    def clock_in_the_middle() -> float:
+        publisher.start()
+        published.wait(0.5)  # never, for the row is held by the resume
+        return p.clock()
+
+    resume.resume(replace(p.w, clock=clock_in_the_middle), TENANT, g)
+    publisher.join()
+
+    assert (p.state(t), p.state(g), p.row(g).open_needs) == ("succeeded", "queued", 0)
 
 
 def test_a_resume_or_a_pause_and_a_need_that_fails(on_each: SmallPlatform) -> None:
