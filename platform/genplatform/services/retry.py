@@ -50,21 +50,22 @@ def retry(w: Wiring, tenant: str, ref: str, *, key: str | None = None) -> dict[s
     """Do a job again, or let it go on now; returns `{"jobs": [...], "next": None}`, the job asked for first.
 
     Of very many that are done again with it the first are returned. The same `key` is the same
-    jobs. Raises Conflict for a job that has succeeded, that is under way, or whose needs ended
-    otherwise than they should.
+    jobs; where it made none, it makes none later. Raises Conflict for a job that has succeeded,
+    that is under way, or whose needs ended otherwise than they should.
     """
     idempotency.check(key)
     asked = _Asked(tenant, ref, key)
     known = idempotency.answered(w, tenant, key, asked.digest)
     if known is not None:
-        return known
+        return known if known["jobs"] else _as_it_stands(w, asked)
     effects = Effects()
     try:
         with w.catalog.write() as tx:
             made = _retry(w, tx, effects, asked)
             answer = present.jobs(w, tx, tx.jobs.by_ids(tenant, made[:MOST_ANSWERED]))
     except idempotency.SameKey:
-        return idempotency.answered(w, tenant, key, asked.digest) or {"jobs": [], "next": None}
+        known = idempotency.answered(w, tenant, key, asked.digest)
+        return known if known and known["jobs"] else _as_it_stands(w, asked)
     effects.run()
     return {"jobs": answer, "next": None}
 
@@ -84,7 +85,15 @@ def _retry(w: Wiring, tx: Transaction, effects: Effects, asked: _Asked) -> list[
     elif job.retry_of is None:
         hint = "resume it with `genctl resume" if job.job_state is JobState.PAUSED else "follow it with `genctl watch"
         raise stands(job, f"It has not ended: {hint} {job.job_id}`.")
+    _keep_key(w, tx, asked, 0)
     return [job.job_id]
+
+
+def _as_it_stands(w: Wiring, asked: _Asked) -> dict[str, Any]:
+    """Return the job that stands for the one asked for."""
+    with w.catalog.read() as tx:
+        job = newest(tx, lookup.job(tx, asked.tenant, asked.ref))
+        return {"jobs": present.jobs(w, tx, [job]), "next": None}
 
 
 def newest(tx: Transaction, job: JobRow) -> JobRow:
@@ -140,15 +149,21 @@ def _again(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, asked: _As
             plan[one.id] = one, needs
         elif one.id == job.id:
             raise _needs_first(job, missing[0])
-    submission = None
-    if asked.key is not None:
-        submission = tx.submissions.add(asked.tenant, asked.key, asked.digest, len(plan), w.clock())
-        if submission is None:
-            raise idempotency.SameKey
+    submission = _keep_key(w, tx, asked, len(plan))
     made: dict[int, JobRow] = {}
     for one, needs in plan.values():
         made[one.id] = _copy(w, tx, effects, one, [made.get(n.id, n) for n in needs], submission)
     return [one.job_id for one in made.values()]
+
+
+def _keep_key(w: Wiring, tx: Transaction, asked: _Asked, count: int) -> int | None:
+    """Record that the key made so many jobs; raises SameKey when another request with it came first."""
+    if asked.key is None:
+        return None
+    kept = tx.submissions.add(asked.tenant, asked.key, asked.digest, count, w.clock())
+    if kept is None:
+        raise idempotency.SameKey
+    return kept
 
 
 def _copy(

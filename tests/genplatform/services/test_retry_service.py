@@ -292,6 +292,18 @@ def test_the_same_key_is_the_same_jobs(p: SmallPlatform) -> None:
         again(p, "a", key="")
 
 
+def test_a_key_that_made_nothing_makes_nothing_later(p: SmallPlatform) -> None:
+    old = failed(p)
+    (first,) = again(p, old)
+    assert again(p, old, key="k")[0]["id"] == first["id"]
+    p.trainer(p.open(first["id"])).fail()
+
+    (answer,) = again(p, old, key="k")
+
+    assert (answer["id"], answer["state"]) == (first["id"], "failed")
+    assert len(again(p, old, key="other")) == 1
+
+
 def test_nobody_is_not_retried(p: SmallPlatform) -> None:
     with pytest.raises(NotFound):
         again(p, "nobody")
