@@ -21,11 +21,20 @@ from genctl import Client
 from genplatform import settings as surroundings
 from genplatform.catalog import Catalog
 from genplatform.catalog.leaders import Leader
+from genplatform.engine.ray_engine import NAMESPACE
 from genplatform.local import processes
 
 GENCTL = Path(sys.executable).with_name("genctl")
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits.yaml"
 Found = TypeVar("Found")
+WHO = """
+import json, sys
+import ray
+from ray.util import list_named_actors
+ray.init(address=sys.argv[1], namespace=sys.argv[2], log_to_driver=False, logging_level="error")
+pings = {name: ray.get_actor(name).ping.remote() for name in list_named_actors()}
+print(json.dumps({name: ray.get(ping, timeout=60)["pid"] for name, ping in pings.items()}))
+"""
 
 
 class WholePlatform:
@@ -127,6 +136,14 @@ class WholePlatform:
         return [
             pid for pid, (title, p) in titles.items() if title.startswith("ray::") and marks in title and self.owns(p)
         ]
+
+    def workers(self) -> dict[str, int]:
+        """The pids of the actors, by name, as Ray and they themselves know them."""
+        env = psutil.Process(self.part("dispatcher")).environ()
+        asked = [sys.executable, "-c", WHO, env["RAY_ADDRESS"], NAMESPACE]
+        told = subprocess.run(asked, env=env, capture_output=True, text=True, timeout=120, check=True).stdout
+        found: dict[str, int] = json.loads(told.splitlines()[-1])
+        return found
 
     def listeners(self) -> set[str]:
         """The addresses that the platform's processes listen on, as `address:port name`."""
