@@ -34,7 +34,7 @@ def is_connected(platform: WholePlatform, pid: int, key: str) -> bool:
 def is_committed(platform: WholePlatform, pid: int, key: str) -> bool:
     """Whether the record has what the command submits."""
     with platform.catalog.read() as tx:
-        return tx.jobs.submission(DEFAULT_TENANT, key) is not None
+        return tx.submissions.find(DEFAULT_TENANT, key) is not None
 
 
 def killed_in_mid_submit(platform: WholePlatform, key: str, spec: str, moment: Moment) -> bool:
