@@ -9,9 +9,10 @@ CANCEL = "cancel"  # a person does not want it any more: stop, keep nothing
 PAUSE = "pause"  # stop after a checkpoint; it goes on later
 SHUTDOWN = "shutdown"  # the platform goes down: stop after a checkpoint; it goes on at the next start
 TIMEOUT = "timeout"  # the run takes too long: stop after a checkpoint
+STALLED = "stalled"  # the run gets no further: stop after a checkpoint, if that is possible
 DEADLINE = "deadline"  # the job's time is over: stop after a checkpoint
 
-_WEIGHT = {LOST: 3, CANCEL: 2, DEADLINE: 1, TIMEOUT: 1, SHUTDOWN: 1, PAUSE: 1}
+_WEIGHT = {LOST: 3, CANCEL: 2, DEADLINE: 1, STALLED: 1, TIMEOUT: 1, SHUTDOWN: 1, PAUSE: 1}
 
 
 class StopFlag:

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable
 
 from genplatform.catalog import JobRow
+from genplatform.dispatch.hearing import Hearing
 from genplatform.dispatch.leftovers import Leftovers
 from genplatform.dispatch.limits import Limits
 from genplatform.dispatch.line import Line
@@ -43,9 +44,10 @@ class Dispatcher:
         self._holder = holder
         self._line = Line()
         self._pools = Pools(w, engine, api_url)
-        self._losses = Losses(w, engine, self._pools)
+        self._hearing = Hearing()
+        self._losses = Losses(w, engine, self._pools, self._hearing)
         self._stopping = Stopping(w, engine)
-        self._limits = Limits(w, engine)
+        self._limits = Limits(w, engine, self._pools, self._hearing)
         self._starting = Starting(w, engine, self._pools, self._line, api_url)
         self._swept = 0.0
         self._reconciled = 0.0
@@ -95,6 +97,7 @@ class Dispatcher:
         self.term = term
         self._reconciled = self._swept = 0.0
         self._leftovers.take_over()
+        self._hearing.take_over()
 
     def _lost(self) -> None:
         """Stand by, if this one led."""
@@ -104,7 +107,7 @@ class Dispatcher:
 
     def _round(self, term: int, start: bool) -> None:
         now = self._w.clock()
-        self._try("fold", lambda: fold.fold(self._w, term))
+        self._try("fold", lambda: self._fold(term))
         if now - self._reconciled >= RECONCILE_SECONDS:
             self._reconciled = now
             self._try("reconcile", lambda: self._reconcile(term))
@@ -121,6 +124,16 @@ class Dispatcher:
         if start:
             self._try("start", lambda: self._starting.start(term, jobs))
             self._try("fill", lambda: self._starting.fill(term))
+
+    def _fold(self, term: int) -> None:
+        caught_up = False
+        try:
+            caught_up = fold.fold(self._w, term) < fold.BATCH
+        finally:
+            if caught_up:
+                self._hearing.folded(self._w.clock())
+            else:
+                self._hearing.deaf()
 
     def _intake(self) -> None:
         keys = self._w.queues.take_intake(INTAKE)

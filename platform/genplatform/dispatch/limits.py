@@ -1,17 +1,27 @@
-"""Limits of time, kept: Jobs that are past their deadline, and Runs that take too long."""
+"""Limits of time, kept: Jobs that are past their deadline, Runs that take too long, Runs that get no further.
+
+Deadlines and timeouts are facts of the clock: they are kept whatever can be reached. That a Run
+gets no further is only known while its worker would be heard (`dispatch/hearing.py`) and the
+engine answers; a dispatcher that takes over finds in the record when it last did. A report that
+is lost with Redis is followed by the next one: a `progress_timeout` of two steps is safe from that.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from genplatform.catalog import JobRow
+from genplatform.dispatch.hearing import Hearing
+from genplatform.dispatch.pools import Pools
 from genplatform.dispatch.stopping import if_reached
 from genplatform.domain.job import JobKind
 from genplatform.domain.keys import RunKey
+from genplatform.domain.retry import Cause
 from genplatform.domain.states import JobState
 from genplatform.engine.seam import Engine
-from genplatform.services import limits
+from genplatform.services import limits, reconcile
 from genplatform.services.context import Wiring
 from genplatform.services.endings import Ending, close_run
 
@@ -20,13 +30,18 @@ log = logging.getLogger(__name__)
 # So long a worker that was asked to stop has for its checkpoint.
 GRACE_SECONDS = 20.0
 
+# Makes the ending of a job's Run, with a further sentence.
+HowItEnds = Callable[[JobRow, str], Ending]
+
 
 class Limits:
     """Asks Runs that are over their time to stop, and ends those that do not."""
 
-    def __init__(self, w: Wiring, engine: Engine) -> None:
+    def __init__(self, w: Wiring, engine: Engine, pools: Pools, hearing: Hearing) -> None:
         self._w = w
         self._engine = engine
+        self._pools = pools
+        self._hearing = hearing
         self._asked: dict[RunKey, float] = {}
         self._times: dict[int, limits.Times] = {}
 
@@ -34,40 +49,79 @@ class Limits:
         """Fail what waits past its deadline, and bring Runs that are over their time to their end."""
         for key in limits.fail_overdue(self._w, term):
             log.info("deadline_passed", extra={"job": key.job_id})
-        self._times = {job.id: self._times.get(job.id) or limits.times(job) for job in open_jobs}
-        over = self._over(open_jobs)
+        at_work = [job for job in open_jobs if job.job_state is not JobState.CANCELLING]
+        self._times = {job.id: self._times.get(job.id) or limits.times(job) for job in at_work}
+        over = self._over(at_work)
         self._asked = {key: at for key, at in self._asked.items() if key in {job.run_key for job, _ in over}}
-        for job, ending in over:
-            self._end(term, job, ending)
+        for job, how in over:
+            self._end(term, job, how)
 
-    def _over(self, open_jobs: Sequence[JobRow]) -> list[tuple[JobRow, Callable[[JobRow, str], Ending]]]:
+    def _over(self, at_work: Sequence[JobRow]) -> list[tuple[JobRow, HowItEnds]]:
         """Return the jobs at work whose time, or whose Run's time, is over."""
         now = self._w.clock()
-        at_work = [job for job in open_jobs if job.job_state is not JobState.CANCELLING]
-        late = {job.id for job in at_work if job.deadline_at is not None and job.deadline_at <= now}
-        limits_ = {job.id: limit for job in at_work if (limit := self._times[job.id].run) is not None}
-        began = limits.began(self._w, [job for job in at_work if job.id in limits_])
-        slow = {pk for pk, at in began.items() if now - at > limits_[pk]}
-        return [
-            (job, limits.overdue if job.id in late else limits.timed_out) for job in at_work if job.id in late | slow
-        ]
+        limited = [job for job in at_work if self._times[job.id].run is not None]
+        began = limits.began(self._w, limited)
+        stuck = self._stuck(at_work)
+        found: list[tuple[JobRow, HowItEnds]] = []
+        for job in at_work:
+            longest = self._times[job.id].run
+            if job.deadline_at is not None and job.deadline_at <= now:
+                found.append((job, limits.overdue))
+            elif longest is not None and now - began.get(job.id, now) > longest:
+                found.append((job, limits.timed_out))
+            elif job.id in stuck:
+                found.append((job, limits.stalled))
+        return found
 
-    def _end(self, term: int, job: JobRow, ending: Callable[[JobRow, str], Ending]) -> None:
-        now, key = self._w.clock(), job.run_key
+    def _stuck(self, at_work: Sequence[JobRow]) -> set[int]:
+        """Return the jobs, by inside key, of which something is being done that gets no further."""
+        now = self._w.clock()
+        still = [
+            job
+            for job in at_work
+            if job.job_state is JobState.RUNNING
+            and job.progressed_at is not None
+            and now - job.progressed_at > (self._times[job.id].progress or float("inf"))
+            and self._hearing.hears(job.key, now)
+        ]
+        # A generate job of which no worker has a shard waits for others' work in its pool.
+        generating = [job for job in still if job.kind == JobKind.GENERATE]
+        worked_on = {claim.job for claim in reconcile.claims_of(self._w, generating)} if generating else set()
+        return {job.id for job in still if job.kind != JobKind.GENERATE or job.key in worked_on}
+
+    def _end(self, term: int, job: JobRow, how: HowItEnds) -> None:
         if job.kind == JobKind.GENERATE:
-            # What its workers hold is void from here on; what they published stays.
-            self._close(term, job, ending(job, ""))
-        elif key not in self._asked:
-            with if_reached():
-                self._engine.stop(key.actor, ending(job, "").cause.value)
+            self._end_claims(term, job, how(job, ""))
+            return
+        now, key, cause = self._w.clock(), job.run_key, how(job, "").cause
+        if key not in self._asked:
+            with _reach(cause):
+                self._engine.stop(key.actor, cause.value)
             self._asked[key] = now
         elif now - self._asked[key] > GRACE_SECONDS:
-            with if_reached():
+            with _reach(cause):
                 self._engine.kill(key.actor)
-            self._close(term, job, ending(job, f"Its worker was ended after {GRACE_SECONDS:.0f} s of grace."))
+            self._close(term, job, how(job, f"Its worker was ended after {GRACE_SECONDS:.0f} s of grace."))
+
+    def _end_claims(self, term: int, job: JobRow, ending: Ending) -> None:
+        """Close a generate job's Run: what its workers hold is void from here on, what they published stays.
+
+        A worker that got no further with it is not fit for the next shard either.
+        """
+        stuck = set(reconcile.claims_of(self._w, [job]).values()) if ending.cause is Cause.STALLED else set()
+        for worker in sorted(stuck):
+            with _reach(ending.cause):
+                self._engine.kill(worker)
+            self._pools.forget(worker)
+        self._close(term, job, ending)
 
     def _close(self, term: int, job: JobRow, ending: Ending) -> None:
         reached = close_run(self._w, job.run_key, ending, term=term)
         if reached is not None:
             said = {"job": job.job_id, "run": job.run, "cause": ending.cause.value, "job_state": reached.value}
             log.info("run_closed", extra=said)
+
+
+def _reach(cause: Cause) -> AbstractContextManager[None]:
+    """Ask the engine: one that does not answer leaves open whether a worker is stuck, and holds up no clock."""
+    return nullcontext() if cause is Cause.STALLED else if_reached()

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from genplatform.catalog import JobRow
 from genplatform.dispatch import deaths
+from genplatform.dispatch.hearing import Hearing
 from genplatform.dispatch.pools import Pools
 from genplatform.domain.job import JobKind
 from genplatform.domain.keys import ClaimKey, LeaseKey, RunKey
@@ -37,10 +38,11 @@ SILENT = Ending(Cause.NODE_LOST, "Its worker fell silent.", died=True)
 class Losses:
     """Finds what was lost and has it closed or offered again."""
 
-    def __init__(self, w: Wiring, engine: Engine, pools: Pools) -> None:
+    def __init__(self, w: Wiring, engine: Engine, pools: Pools, hearing: Hearing) -> None:
         self._w = w
         self._engine = engine
         self._pools = pools
+        self._hearing = hearing
         self._missed: set[RunKey] = set()
         self._dead: dict[str, Death] = {}
         self._young: dict[str, str] = {}  # those of the dead that ended young, and their pools
@@ -96,6 +98,7 @@ class Losses:
         holders = {key: claims[key] for key in expired if isinstance(key, ClaimKey) and key in claims}
         alive = self._engine.liveness(sorted({*actors.values(), *holders.values()}), PING_SECONDS)
         kept = [k for k, actor in (actors | holders).items() if alive.get(actor) is Liveness.ALIVE]
+        self._hearing.unheard({key.job for key in kept}, self._w.clock())
         unheld = self._unheld(kept, claims)
         self._w.queues.grant([key for key in kept if key not in unheld], LEASE_SECONDS)
         self._release(term, dict.fromkeys(unheld, UNHELD))

@@ -34,19 +34,21 @@ def fold(w: Wiring, term: int) -> int:
         for key, reports in by_job.items():
             job = tx.jobs.by_id(key.tenant, key.job_id)
             if job is not None:
-                _fold_job(tx, job, reports)
+                _fold_job(tx, job, reports, w.clock())
     w.queues.drop_reports(len(entries))
     return len(entries)
 
 
-def _fold_job(tx: Transaction, job: JobRow, reports: list[wire.Report]) -> None:
+def _fold_job(tx: Transaction, job: JobRow, reports: list[wire.Report], now: float) -> None:
     # A Run that never was says nothing; one that is over may still tell its last words.
     reports = [r for r in reports if 1 <= r.run <= job.run]
     told = [r for r in reports if r.progress is not None]
     if told and told[-1].progress is not None and job.kind == JobKind.TRAIN:  # others have done what they published
         p = told[-1].progress
         rate = p.rate if p.rate is not None and math.isfinite(p.rate) else None
-        tx.jobs.touch(job.id, run=told[-1].run, done=p.done, total=p.total, unit=p.unit[:64], rate=rate)
+        # Another number is a step further, also where a Run goes on from before the last one's end.
+        further = {"progressed_at": now} if p.done != job.done else {}
+        tx.jobs.touch(job.id, run=told[-1].run, done=p.done, total=p.total, unit=p.unit[:64], rate=rate, **further)
     row = {"tenant_id": job.tenant_id, "job_pk": job.id}
     events: list[dict[str, Any]] = []
     logs: list[dict[str, Any]] = []

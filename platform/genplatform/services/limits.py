@@ -58,6 +58,14 @@ def timed_out(job: JobRow, more: str = "") -> Ending:
     return Ending(Cause.TIMEOUT, f"{took} {more}".strip(), "Give it a longer `timeout`, or less to do.")
 
 
+def stalled(job: JobRow, more: str = "") -> Ending:
+    """Return how a Run ends whose worker lives and got no further for longer than its Job allows."""
+    limit = times(job).progress
+    message = f"It got no further for {said(limit)}, its `progress_timeout`." if limit else "It got no further."
+    hint = "Its log may say what it waits for; give it a longer `progress_timeout` if its steps take so long."
+    return Ending(Cause.STALLED, f"{message} {more}".strip(), hint)
+
+
 def overdue(job: JobRow, more: str = "") -> Ending:
     """Return how a Job ends that has not ended by its deadline."""
     at = f", {rfc3339(job.deadline_at)}" if job.deadline_at is not None else ""

@@ -88,6 +88,7 @@ def artifact(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]
         tx.events.add(key.tenant, job.id, now, said.kind, told)
         if said.kind == "checkpoint":
             keep = int((job.spec.get("checkpoint") or {}).get("keep", CHECKPOINTS_KEPT))
+            tx.jobs.touch(job.id, run=key.run, progressed_at=now)
             old = [a.key for a in tx.artifacts.of_job(job.id, "checkpoint")[keep:]]
             tx.artifacts.forget(job.id, old)
     return {}
@@ -157,6 +158,8 @@ def _let_go(job: JobRow, said: wire.Released) -> Ending:
     match said.reason:
         case "timeout":
             return limits.timed_out(job, f"It stopped{at} as asked.")
+        case "stalled":
+            return limits.stalled(job, f"It stopped{at} as asked.")
         case "deadline":
             return limits.overdue(job, f"It stopped{at} as asked.")
         case _:
@@ -200,8 +203,10 @@ def _note_running(w: Wiring, tx: Transaction, job: JobRow, node: str, worker: st
     if job.job_state not in AT_WORK:
         return
     if tx.runs.move(job.id, job.run, RunState.RUNNING, node=node, worker=worker, started_at=now):
-        reason = {"reason_code": None, "reason_message": None} if job.wish is None else {}
-        tx.jobs.move(job.id, JobState.RUNNING, run=job.run, started_at=job.started_at or now, **reason)
+        values: dict[str, Any] = {"started_at": job.started_at or now, "progressed_at": now}
+        if job.wish is None:
+            values |= {"reason_code": None, "reason_message": None}
+        tx.jobs.move(job.id, JobState.RUNNING, run=job.run, **values)
         tx.events.add(job.tenant_id, job.id, now, "running", {"run": job.run, "node": node, "worker": worker})
 
 
@@ -215,6 +220,8 @@ def _claim_one(w: Wiring, tx: Transaction, pool: str, shard: ShardKey, said: wir
     if number is None or row is None or job.model_version_id is None:
         return None
     _note_running(w, tx, job, said.node, said.worker)
+    # A job whose shards wait behind another's stalls only once a worker has one of them.
+    tx.jobs.touch(job.id, run=job.run, progressed_at=w.clock())
     return _shard_order(tx, job, row)
 
 

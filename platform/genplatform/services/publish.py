@@ -96,7 +96,7 @@ def _settle(
     }
     if not tx.shards.settle(job.id, key.shard, key.run, key.claim, ShardState.PUBLISHED, **values):
         return f"Claim {key.claim} is not the current one."
-    tx.jobs.touch(job.id, run=key.run, done=job.done + shard.count)
+    tx.jobs.touch(job.id, run=key.run, done=job.done + shard.count, progressed_at=now)
     return None
 
 

@@ -59,7 +59,9 @@ def _open(
         return None
     spec = parse_stored(job.spec)
     run = RunKey(*key, job.run + 1)
+    now = w.clock()
     values: dict[str, Any] = {"workers": workers, "reason_code": None, "reason_message": None, "run_at": None}
+    values["progressed_at"] = now
     model: ModelRow | None = None
     if job.kind == JobKind.GENERATE:
         model = _pinned(tx, job, spec)
@@ -70,7 +72,6 @@ def _open(
         if not tx.shards.count(job.id):
             tx.shards.plan(key.tenant, job.id, plan_shards(job.total, model.tile, job.spec.get("batch_size")))
     tx.jobs.move(job.id, JobState.STARTING, new_run=run.run, only_from={JobState.QUEUED}, **values)
-    now = w.clock()
     tx.runs.open(key.tenant, job.id, run.run, term, now)
     said = {"run": run.run, "workers": workers, "done": job.done}
     tx.events.add(key.tenant, job.id, now, "starting", said)

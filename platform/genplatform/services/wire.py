@@ -174,7 +174,7 @@ class Failed(RunBody):
 class Released(RunBody):
     """A Run stopped because it was asked to."""
 
-    reason: Literal["cancel", "pause", "shutdown", "timeout", "deadline"]
+    reason: Literal["cancel", "pause", "shutdown", "timeout", "stalled", "deadline"]
     step: Number | None = None
 
 
