@@ -40,6 +40,7 @@ def wire(settings: Settings, url: str = "") -> Wiring:
         clock=time.time,
         randbelow=secrets.randbelow,
         url=url,
+        monotonic=time.monotonic,
     )
 
 

@@ -146,8 +146,16 @@ def test_jobs_are_due_when_their_time_has_come_and_never_without_one(catalog):
         a_job(tx, "j_dddddddddd", state="queued", run_at=NOW - 1)
         past = a_job(tx, "j_eeeeeeeeee", state="waiting", run_at=NOW - 10)
 
-        assert [j.id for j in tx.jobs.due(NOW, 10)] == [now, past]
-        assert [j.id for j in tx.jobs.due(NOW, 1)] == [now]
+        assert [j.id for j in tx.jobs.due(NOW, NOW + 60, 10)] == [now, past]
+        assert [j.id for j in tx.jobs.due(NOW, NOW + 60, 1)] == [now]
+
+
+def test_a_job_that_would_wait_for_longer_than_anything_does_is_due(catalog):
+    with catalog.write() as tx:
+        a_job(tx, "j_aaaaaaaaaa", state="waiting", run_at=NOW + 60)
+        put_back = a_job(tx, "j_bbbbbbbbbb", state="waiting", run_at=NOW + 3600)
+
+        assert [j.id for j in tx.jobs.due(NOW, NOW + 60, 10)] == [put_back]
 
 
 def test_a_job_moves_as_the_transition_table_says_and_in_no_other_way(catalog):

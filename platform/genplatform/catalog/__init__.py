@@ -1,6 +1,7 @@
 """The record: the only home of SQLAlchemy. SQLite or PostgreSQL behind one set of repositories."""
 
 from genplatform.catalog.catalog import Catalog, Transaction
+from genplatform.catalog.leaders import Leader
 from genplatform.catalog.rows import (
     ArtifactRow,
     EndpointRow,
@@ -21,6 +22,7 @@ __all__ = [
     "EventRow",
     "IdTaken",
     "JobRow",
+    "Leader",
     "LogRow",
     "ModelRow",
     "Problem",

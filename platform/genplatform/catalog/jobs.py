@@ -154,9 +154,10 @@ class Jobs:
         if rows:
             self._db.execute(query, rows)
 
-    def due(self, now: float, limit: int) -> list[JobRow]:
-        """Return waiting jobs whose time has come."""
-        query = sa.select(jobs).where(jobs.c.state == JobState.WAITING.value, jobs.c.run_at <= now)
+    def due(self, now: float, latest: float, limit: int) -> list[JobRow]:
+        """Return waiting jobs whose time has come, and those whose time is past the `latest` that makes sense."""
+        come = (jobs.c.run_at <= now) | (jobs.c.run_at > latest)
+        query = sa.select(jobs).where(jobs.c.state == JobState.WAITING.value, come)
         return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id).limit(limit))]
 
     def overdue(self, states: Collection[JobState], now: float, limit: int) -> list[JobRow]:

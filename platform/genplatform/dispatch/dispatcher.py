@@ -12,10 +12,12 @@ changes no job's state.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 
 from genplatform.catalog import JobRow
 from genplatform.dispatch.hearing import Hearing
+from genplatform.dispatch.jumps import Jumps
 from genplatform.dispatch.leftovers import Leftovers
 from genplatform.dispatch.limits import Limits
 from genplatform.dispatch.line import Line
@@ -33,6 +35,7 @@ from genplatform.services.context import Wiring
 log = logging.getLogger(__name__)
 
 INTAKE = 1000
+NEVER = -math.inf
 
 
 class Dispatcher:
@@ -47,16 +50,17 @@ class Dispatcher:
         self._hearing = Hearing()
         self._losses = Losses(w, engine, self._pools, self._hearing)
         self._stopping = Stopping(w, engine)
-        self._limits = Limits(w, engine, self._pools, self._hearing)
+        self._jumps = Jumps(w.clock, w.steady)
+        self._limits = Limits(w, engine, self._pools, self._hearing, self._jumps)
         self._starting = Starting(w, engine, self._pools, self._line, api_url)
-        self._swept = 0.0
-        self._reconciled = 0.0
+        self._watch = leadership.Watch(w.steady)
+        self._swept = self._reconciled = NEVER
         self._leftovers = Leftovers(w)
         self.term: int | None = None
 
     def tick(self, *, start: bool = True) -> bool:
         """Do one round; tells whether this dispatcher leads. With `start` false nothing new is started."""
-        term = leadership.lead(self._w, self._holder)
+        term = leadership.lead(self._w, self._holder, self._watch)
         if term is None:
             self._lost()
             return False
@@ -72,7 +76,7 @@ class Dispatcher:
     def renew(self) -> None:
         """Lengthen the lease while leading; called from the keeper's thread."""
         if self.term is not None:
-            leadership.lead(self._w, self._holder)
+            leadership.lead(self._w, self._holder, self._watch)
 
     def drain(self, seconds: float, wait: Callable[[float], object]) -> None:
         """Let running work checkpoint, requeue all of it, and step down."""
@@ -80,8 +84,8 @@ class Dispatcher:
             return
         jobs = reconcile.open_jobs(self._w)
         self._stopping.ask_to_drain(jobs)
-        deadline = self._w.clock() + seconds
-        while any(j.kind == JobKind.TRAIN for j in reconcile.open_jobs(self._w)) and self._w.clock() < deadline:
+        deadline = self._w.steady() + seconds
+        while any(j.kind == JobKind.TRAIN for j in reconcile.open_jobs(self._w)) and self._w.steady() < deadline:
             wait(0.2)
             if not self.tick(start=False):
                 return
@@ -95,7 +99,7 @@ class Dispatcher:
     def _take_over(self, term: int) -> None:
         log.info("leadership_taken", extra={"term": term, "holder": self._holder})
         self.term = term
-        self._reconciled = self._swept = 0.0
+        self._swept = self._reconciled = NEVER
         self._leftovers.take_over()
         self._hearing.take_over()
 
@@ -106,7 +110,8 @@ class Dispatcher:
             self.term = None
 
     def _round(self, term: int, start: bool) -> None:
-        now = self._w.clock()
+        now = self._w.steady()
+        self._jumps.look()
         self._try("fold", lambda: self._fold(term))
         if now - self._reconciled >= RECONCILE_SECONDS:
             self._reconciled = now
@@ -131,7 +136,7 @@ class Dispatcher:
             caught_up = fold.fold(self._w, term) < fold.BATCH
         finally:
             if caught_up:
-                self._hearing.folded(self._w.clock())
+                self._hearing.folded(self._w.steady())
             else:
                 self._hearing.deaf()
 

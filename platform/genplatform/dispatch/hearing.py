@@ -9,6 +9,7 @@ that moments after a way is mended all is known again, whoever leads by then.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from genplatform.domain.keys import JobKey
@@ -45,4 +46,4 @@ class Hearing:
     def hears(self, job: JobKey, now: float) -> bool:
         """Tell whether a word of this job's workers would have come through by now."""
         settled = self._since is not None and now - self._since >= SETTLE_SECONDS
-        return settled and now - self._unheard.get(job, 0.0) >= SETTLE_SECONDS
+        return settled and now - self._unheard.get(job, -math.inf) >= SETTLE_SECONDS

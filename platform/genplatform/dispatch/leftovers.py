@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from genplatform.catalog import JobRow
@@ -25,23 +26,23 @@ class Leftovers:
         self._w = w
         self._open: dict[int, JobRow] = {}
         self._ended: dict[int, tuple[float, JobRow]] = {}
-        self._looked = 0.0
+        self._looked = -math.inf
 
     def take_over(self) -> None:
         """Remember the generate jobs that ended lately, whoever led then."""
-        now = self._w.clock()
-        self._ended = {job.id: (now, job) for job in reconcile.ended_since(self._w, now - LOOK_BACK)}
+        lately = reconcile.ended_since(self._w, self._w.clock() - LOOK_BACK)
+        self._ended = {job.id: (self._w.steady(), job) for job in lately}
 
     def note(self, open_jobs: Sequence[JobRow]) -> None:
         """Remember generate jobs whose Run is over."""
         open_now = {job.id: job for job in open_jobs if job.kind == JobKind.GENERATE}
         for pk in self._open.keys() - open_now.keys():
-            self._ended[pk] = (self._w.clock(), self._open[pk])
+            self._ended[pk] = (self._w.steady(), self._open[pk])
         self._open = open_now
 
     def sweep(self) -> None:
         """Remove what lost claims and killed writers left."""
-        now = self._w.clock()
+        now = self._w.steady()
         ripe = [job for at, job in self._ended.values() if now - at > OUTPUTS_AFTER]
         for job in ripe:
             # One that goes on in another Run is noted again; one that waits for it is looked at later.
@@ -49,4 +50,4 @@ class Leftovers:
                 del self._ended[job.id]
         if now - self._looked > STAGED_EVERY:
             self._looked = now
-            self._w.store.sweep(now - STAGED_AFTER)
+            self._w.store.sweep(self._w.clock() - STAGED_AFTER)

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from genplatform.catalog import JobRow
 from genplatform.dispatch.hearing import Hearing
+from genplatform.dispatch.jumps import Jumps
 from genplatform.dispatch.pools import Pools
 from genplatform.dispatch.stopping import if_reached
 from genplatform.domain.job import JobKind
@@ -37,11 +38,12 @@ HowItEnds = Callable[[JobRow, str], Ending]
 class Limits:
     """Asks Runs that are over their time to stop, and ends those that do not."""
 
-    def __init__(self, w: Wiring, engine: Engine, pools: Pools, hearing: Hearing) -> None:
+    def __init__(self, w: Wiring, engine: Engine, pools: Pools, hearing: Hearing, jumps: Jumps) -> None:
         self._w = w
         self._engine = engine
         self._pools = pools
         self._hearing = hearing
+        self._jumps = jumps
         self._asked: dict[RunKey, float] = {}
         self._times: dict[int, limits.Times] = {}
 
@@ -67,7 +69,7 @@ class Limits:
             longest = self._times[job.id].run
             if job.deadline_at is not None and job.deadline_at <= now:
                 found.append((job, limits.overdue))
-            elif longest is not None and now - began.get(job.id, now) > longest:
+            elif longest is not None and job.id in began and self._jumps.since(began[job.id]) > longest:
                 found.append((job, limits.timed_out))
             elif job.id in stuck:
                 found.append((job, limits.stalled))
@@ -75,13 +77,13 @@ class Limits:
 
     def _stuck(self, at_work: Sequence[JobRow]) -> set[int]:
         """Return the jobs, by inside key, of which something is being done that gets no further."""
-        now = self._w.clock()
+        now = self._w.steady()
         still = [
             job
             for job in at_work
             if job.job_state is JobState.RUNNING
             and job.progressed_at is not None
-            and now - job.progressed_at > (self._times[job.id].progress or float("inf"))
+            and self._jumps.since(job.progressed_at) > (self._times[job.id].progress or float("inf"))
             and self._hearing.hears(job.key, now)
         ]
         # A generate job of which no worker has a shard waits for others' work in its pool.
@@ -93,7 +95,7 @@ class Limits:
         if job.kind == JobKind.GENERATE:
             self._end_claims(term, job, how(job, ""))
             return
-        now, key, cause = self._w.clock(), job.run_key, how(job, "").cause
+        now, key, cause = self._w.steady(), job.run_key, how(job, "").cause
         if key not in self._asked:
             with _reach(cause):
                 self._engine.stop(key.actor, cause.value)

@@ -98,7 +98,7 @@ class Losses:
         holders = {key: claims[key] for key in expired if isinstance(key, ClaimKey) and key in claims}
         alive = self._engine.liveness(sorted({*actors.values(), *holders.values()}), PING_SECONDS)
         kept = [k for k, actor in (actors | holders).items() if alive.get(actor) is Liveness.ALIVE]
-        self._hearing.unheard({key.job for key in kept}, self._w.clock())
+        self._hearing.unheard({key.job for key in kept}, self._w.steady())
         unheld = self._unheld(kept, claims)
         self._w.queues.grant([key for key in kept if key not in unheld], LEASE_SECONDS)
         self._release(term, dict.fromkeys(unheld, UNHELD))

@@ -61,7 +61,7 @@ class Pools:
 
         `busy` are the workers that hold a claim; these are looked after by their leases.
         """
-        now = self._w.clock()
+        now = self._w.steady()
         waiting = {pool for pool in map(_pool, self._workers) if self._w.queues.offered(pool)}
         idle = [name for name in self._workers if name not in busy and _pool(name) in waiting]
         self._idle = {name: self._idle.get(name, now) for name in idle}
@@ -121,7 +121,7 @@ class Pools:
         return _pool(actor)
 
     def _note_young_end(self, pool: str) -> None:
-        now = self._w.clock()
+        now = self._w.steady()
         ends, at = self._young.get(pool, (0, now))
         self._young[pool] = (ends + 1 if now - at < ROW_SECONDS else 1, now)
 
@@ -185,7 +185,7 @@ class Pools:
         """Tell whether a pool whose workers end young, one after the other, is to wait before its next one."""
         ends, at = self._young.get(pool, (0, 0.0))
         pause = 0.0 if ends < 2 else min(LONGEST_PAUSE, FIRST_DELAY * 2.0 ** min(ends - 2, 10))
-        return self._w.clock() - at < pause
+        return self._w.steady() - at < pause
 
     def of(self, pool: str) -> list[str]:
         """Return a pool's workers."""

@@ -52,12 +52,12 @@ class ServingController:
     def _try_to_bring_up(self, term: int, wish: Wish, found: Served | None) -> None:
         """Bring one endpoint up; what is wrong with it must not keep the others waiting."""
         generation, until = self._refused.get(wish.app, (0, 0.0))
-        if generation == wish.row.generation and self._w.clock() < until:
+        if generation == wish.row.generation and self._w.steady() < until:
             return
         try:
             self._bring_up(term, wish, found)
         except BadRequest as error:
-            self._refused[wish.app] = (wish.row.generation, self._w.clock() + REFUSED_SECONDS)
+            self._refused[wish.app] = (wish.row.generation, self._w.steady() + REFUSED_SECONDS)
             ready = found.ready if found else 0
             self._observe(term, wish.row, (EndpointState.FAILED.value, ready, wish.row.url, ("refused", error.message)))
         except Unavailable as error:
@@ -88,7 +88,7 @@ class ServingController:
 
     def _observe(self, term: int, row: EndpointRow, seen: Seen) -> None:
         """Record what was seen when it changed, and now and then that it still is so."""
-        now = self._w.clock()
+        now = self._w.steady()
         told = self._told.get(row.id)
         if told is not None and told[:2] == (row.generation, seen) and now - told[2] < CONFIRM_SECONDS:
             return

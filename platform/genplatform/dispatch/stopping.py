@@ -67,7 +67,7 @@ class Stopping:
 
     def obey(self, term: int, open_jobs: Sequence[JobRow]) -> None:
         """Bring every job that is being cancelled, or was asked to pause, to its end, within the grace."""
-        now = self._w.clock()
+        now = self._w.steady()
         orders = [(job, order) for job in open_jobs if (order := _order(job)) is not None]
         current = {(job.run_key, order) for job, order in orders}
         self._asked = {told: at for told, at in self._asked.items() if told in current}

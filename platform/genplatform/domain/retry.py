@@ -43,6 +43,8 @@ UNLIMITED = frozenset({Cause.PREEMPTED, Cause.PAUSED, Cause.SHUTDOWN})
 START_BUDGET = 5
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 60.0
+MOST_JITTER = 0.5
+LONGEST_WAIT = LONGEST_DELAY * (1 + MOST_JITTER)
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,6 @@ class RetryPolicy:
             last = f"Try {tries} of {budget + 1} after {cause.value} was the last." if budget else ""
             return Decision(False, 0.0, cause.value, last, tries, budget)
         # The first loss of a worker is retried at once: its node is usually innocent.
-        delay = 0.0 if tries == 1 else min(LONGEST_DELAY, FIRST_DELAY * 2 ** (tries - 2)) * (1 + jitter / 2)
+        delay = 0.0 if tries == 1 else min(LONGEST_DELAY, FIRST_DELAY * 2 ** (tries - 2)) * (1 + jitter * MOST_JITTER)
         message = f"Try {tries + 1} of {budget + 1} after {cause.value}."
         return Decision(True, delay, "backing_off", message, tries, budget)

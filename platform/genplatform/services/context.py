@@ -21,7 +21,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Wiring:
-    """The platform, wired. `secret` is its bearer token; `url` its origin as clients reach it."""
+    """The platform, wired. `secret` is its bearer token; `url` its origin as clients reach it.
+
+    `clock` tells the time and may be put forward or back by whoever sets the machine's; `monotonic` only
+    ever passes, and says nothing to another process.
+    """
 
     catalog: Catalog
     queues: Queues
@@ -31,6 +35,11 @@ class Wiring:
     clock: Clock
     randbelow: RandBelow
     url: str = ""
+    monotonic: Clock | None = None
+
+    def steady(self) -> float:
+        """Return seconds for measuring how long something takes in this process, whatever the clock is set to."""
+        return (self.monotonic or self.clock)()
 
     def jitter(self) -> float:
         """Return a random share in [0, 1)."""

@@ -6,16 +6,56 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from genplatform.catalog import Transaction
-from genplatform.domain.times import LEADER_LEASE_SECONDS
+from genplatform.catalog import Leader, Transaction
+from genplatform.domain.times import LEADER_LEASE_SECONDS, Clock
 from genplatform.errors import LostLeadership
 from genplatform.services.context import Wiring
 
+# Clocks that run into each other's times by no more than this were not set.
+CLOCK_SECONDS = 1.0
 
-def lead(w: Wiring, holder: str) -> int | None:
-    """Take or renew the dispatcher's lease; returns the term while `holder` leads, else None."""
+
+class Watch:
+    """What a dispatcher sees of the lease while another holds it, timed by a clock that nobody sets.
+
+    A lease ends by its holder's clock, which may be put forward or back, and so may ours. It is over once
+    nobody has renewed it for as long as it lasts; sooner, when it is over by both clocks and neither was set.
+    """
+
+    def __init__(self, steady: Clock) -> None:
+        self._steady = steady
+        self._seen: tuple[int, float] | None = None
+        self._since = self._at = 0.0
+        self._clocks_agree = False
+
+    def is_over(self, lease: Leader, now: float) -> bool:
+        """Look at the lease once more; tell whether it is over."""
+        seen = (lease.term, lease.expires_at)
+        if seen != self._seen:
+            # The first look may meet a lease that ended long ago; one that was just renewed has not.
+            self._clocks_agree = self._seen is None or now < lease.expires_at <= now + LEADER_LEASE_SECONDS
+            self._seen, self._since, self._at = seen, self._steady(), now
+        waited = self._steady() - self._since
+        if not lease.holder or waited >= LEADER_LEASE_SECONDS:
+            return True
+        clock_was_set = abs(now - self._at - waited) > CLOCK_SECONDS
+        return lease.expires_at <= now and self._clocks_agree and not clock_was_set
+
+
+def lead(w: Wiring, holder: str, watch: Watch | None = None) -> int | None:
+    """Take or renew the dispatcher's lease; returns the term while `holder` leads, else None.
+
+    Another's lease is over when the `watch` says so; without one, when the clock does.
+    """
+    now = w.clock()
     with w.catalog.write() as tx:
-        return tx.leaders.take(holder, w.clock(), LEADER_LEASE_SECONDS)
+        if watch is None:
+            return tx.leaders.take(holder, now, LEADER_LEASE_SECONDS)
+        term = tx.leaders.renew(holder, now, LEADER_LEASE_SECONDS)
+        lease = tx.leaders.current() if term is None else None
+        if lease is None or not (lease.holder == holder or watch.is_over(lease, now)):
+            return term
+        return tx.leaders.take(holder, now, LEADER_LEASE_SECONDS, seen=lease)
 
 
 def step_down(w: Wiring, holder: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from genplatform.catalog import JobRow
 from genplatform.domain.job import JobKind, Reason, Wish
 from genplatform.domain.keys import ClaimKey, JobKey, LeaseKey, ShardKey
+from genplatform.domain.retry import LONGEST_WAIT
 from genplatform.domain.states import ACTIVE_JOB_STATES, JobState, ShardState
 from genplatform.domain.times import LEASE_SECONDS
 from genplatform.services.context import Wiring, hint
@@ -88,8 +89,10 @@ def queued(w: Wiring, keys: list[JobKey]) -> list[JobRow]:
 
 def promote(w: Wiring, term: int) -> list[JobKey]:
     """Queue the waiting jobs whose time has come; returns them."""
+    now = w.clock()
     with w.catalog.read() as tx:
-        due = tx.jobs.due(w.clock(), BATCH)
+        # Nobody waits longer than the longest delay: a later time was written before the clock was put back.
+        due = tx.jobs.due(now, now + LONGEST_WAIT, BATCH)
     if not due:
         return []
     promoted: list[JobKey] = []

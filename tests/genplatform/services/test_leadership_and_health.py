@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from small_platform import SmallPlatform, train
+from small_platform import HandClock, SmallPlatform, train
 from together import together
 
 from genplatform.domain.times import LEADER_LEASE_SECONDS
@@ -45,6 +47,24 @@ def test_one_that_steps_down_is_followed_at_once(p: SmallPlatform) -> None:
     leadership.step_down(p.w, "a")
 
     assert leadership.lead(p.w, "b") == (term or 0) + 1
+
+
+def test_one_whose_clock_is_behind_keeps_its_lead_beside_one_that_watches(p: SmallPlatform) -> None:
+    behind, ours = HandClock(p.clock.now - 60), replace(p.w, clock=p.clock)
+    theirs = replace(p.w, clock=behind)
+    watch = leadership.Watch(ours.steady)
+    leadership.lead(theirs, "a")
+    leadership.lead(ours, "b", watch)
+    leadership.step_down(ours, "b")
+    term = leadership.lead(theirs, "a", leadership.Watch(theirs.steady))
+
+    led = []
+    for _ in range(20):
+        p.clock.go(1)
+        behind.go(1)
+        led.append((leadership.lead(theirs, "a"), leadership.lead(ours, "b", watch), leadership.lead(ours, "b", watch)))
+
+    assert led == [(term, None, None)] * 20
 
 
 def test_of_many_at_once_one_leads(on_each: SmallPlatform) -> None:
