@@ -19,10 +19,17 @@ pytestmark = [pytest.mark.platform, pytest.mark.timeout(600)]
 SIZE = logical_cpus(os.cpu_count() or 1) // 2
 HALF = "kind: generate\nname: {name}\nmodel: noise@1\ncount: {count}\nresources: {{cpus_per_worker: {size}}}\n"
 FEW = 20
+# A heartbeat that Redis does not hear of costs the API two; a publication, one to three.
+LOST_HINTS = 8
 
 
 def half(name: str, count: int) -> str:
     return HALF.format(name=name, count=count, size=SIZE)
+
+
+def lost_hints(platform: WholePlatform) -> int:
+    """How often the API could not tell Redis what it should hold."""
+    return (platform.settings.logs / "api.log").read_text().count('"hint_not_sent"')
 
 
 def test_work_under_way_goes_on_and_what_waits_behind_it_runs(
@@ -38,11 +45,13 @@ def test_work_under_way_goes_on_and_what_waits_behind_it_runs(
     server = redis.Redis.from_url(platform.settings.redis)
     server.set("planted", "here")
 
+    before = lost_hints(platform)
     with platform.unattended():
         kill(platform.part("redis"))
         shutil.rmtree(platform.settings.home / "redis")
         (platform.settings.home / "redis").mkdir()
         behind.append(submitted(platform, half("redis-empty-meanwhile", FEW)))
+        eventually(lambda: lost_hints(platform) > before + LOST_HINTS)
     trained, generated = platform.finished(train, 300), platform.finished(generate, 300)
     rest = [platform.finished(job, 300) for job in behind]
 
