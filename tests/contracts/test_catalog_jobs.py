@@ -146,8 +146,8 @@ def test_jobs_are_due_when_their_time_has_come_and_never_without_one(catalog):
         a_job(tx, "j_dddddddddd", state="queued", run_at=NOW - 1)
         past = a_job(tx, "j_eeeeeeeeee", state="waiting", run_at=NOW - 10)
 
-        assert [j.id for j in tx.jobs.due(NOW, NOW + 60, 10)] == [now, past]
-        assert [j.id for j in tx.jobs.due(NOW, NOW + 60, 1)] == [now]
+        assert [j.id for j in tx.jobs.due(NOW, NOW + 60, 10)] == [past, now]
+        assert [j.id for j in tx.jobs.due(NOW, NOW + 60, 1)] == [past]
 
 
 def test_a_job_that_would_wait_for_longer_than_anything_does_is_due(catalog):

@@ -58,6 +58,35 @@ def test_the_migrated_tables_are_the_tables_of_the_code(catalog):
     assert differences == []
 
 
+INDEXES = {
+    "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL",
+    "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+}
+
+
+def indexes(url: str) -> dict[str, str]:
+    """Return what each index of a database is made of, in the database's own words."""
+    engine = database.connect(url)
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql(INDEXES[engine.dialect.name]).all()
+    engine.dispose()
+    plain = str.maketrans("", "", '"()')
+    words = {name: made.translate(plain).replace("jobs.", "").replace("public.", "").split() for name, made in rows}
+    return {name: " ".join(made) for name, made in words.items() if name != "alembic_version_pkc"}
+
+
+def test_the_migrated_indexes_are_those_of_the_code_to_the_last_condition(catalog_url):
+    migrated = indexes(catalog_url)
+
+    engine = database.connect(catalog_url)
+    tables.metadata.drop_all(engine)
+    tables.metadata.create_all(engine)
+    engine.dispose()
+
+    assert migrated == indexes(catalog_url)
+    assert "WHERE" in migrated["ix_jobs_state_run_at"]
+
+
 COLLATIONS = (
     "SELECT table_name, column_name, collation_name FROM information_schema.columns"
     " WHERE table_schema = 'public' AND data_type = 'character varying' AND table_name <> 'alembic_version'"

@@ -9,6 +9,7 @@ from records import NOW
 
 from genplatform.catalog import Catalog, database, migrate
 from genplatform.domain.names import ModelRef
+from genplatform.domain.states import JobState
 
 JOB = {
     "tenant_id": "default",
@@ -80,3 +81,28 @@ def test_from_0001_each_submission_keeps_its_jobs_in_order(empty_database_url):
     assert empty.count == 0
     assert (without.submission_pk, without.labels, without.wish, without.retry_of) == (None, {"a": "b"}, None, None)
     assert noise is not None
+
+
+def test_from_0002_every_job_is_found_by_the_indexes_that_are_new(empty_database_url):
+    migrate.upgrade(empty_database_url, "0002")
+    states = ["queued", "waiting", "succeeded", "queued"]
+    jobs = [JOB | {"job_id": f"j_{n}", "state": state} for n, state in zip("abcd", states, strict=True)]
+    jobs[1] |= {"run_at": NOW + 5}
+    jobs[2] |= {"finished_at": NOW + 9}
+    jobs[3] |= {"priority": 900, "deadline_at": NOW + 7}
+    fill(empty_database_url, {"jobs": [{"run_at": None, "finished_at": None, "deadline_at": None} | j for j in jobs]})
+
+    reached = migrate.upgrade(empty_database_url)
+
+    catalog = Catalog(empty_database_url)
+    with catalog.read() as tx:
+        page = tx.jobs.page("default", states=[], queue="default", before=None, limit=10)
+        counts = tx.jobs.counts_by_queue()
+        ahead = tx.queued.ahead_of(page[3])
+        due, ended = tx.jobs.due(NOW + 5, 10), tx.jobs.ended((NOW, 0), NOW + 9, 10)
+        overdue = tx.jobs.overdue([JobState.QUEUED], NOW + 7, 10)
+    catalog.close()
+    assert reached == migrate.head()
+    assert [j.job_id for j in page] == ["j_d", "j_c", "j_b", "j_a"]
+    assert (counts, ahead) == ({("default", "queued"): 2, ("default", "waiting"): 1}, 1)
+    assert [[j.job_id for j in found] for found in (due, ended, overdue)] == [["j_b"], ["j_c"], ["j_d"]]

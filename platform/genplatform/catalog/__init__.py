@@ -2,22 +2,28 @@
 
 from genplatform.catalog.catalog import Catalog, Transaction
 from genplatform.catalog.leaders import Leader
+from genplatform.catalog.queued import SPAN
 from genplatform.catalog.rows import (
     ArtifactRow,
+    EndedRow,
     EndpointRow,
     EventRow,
     JobRow,
     LogRow,
     ModelRow,
+    QueuedRow,
     RunRow,
     ShardRow,
+    SpanSum,
 )
 from genplatform.catalog.submissions import IdTaken, Submission
 from genplatform.catalog.verify import Problem, problems
 
 __all__ = [
+    "SPAN",
     "ArtifactRow",
     "Catalog",
+    "EndedRow",
     "EndpointRow",
     "EventRow",
     "IdTaken",
@@ -26,8 +32,10 @@ __all__ = [
     "LogRow",
     "ModelRow",
     "Problem",
+    "QueuedRow",
     "RunRow",
     "ShardRow",
+    "SpanSum",
     "Submission",
     "Transaction",
     "problems",

@@ -16,6 +16,7 @@ from genplatform.catalog.identity import Identity
 from genplatform.catalog.jobs import Jobs
 from genplatform.catalog.leaders import Leaders
 from genplatform.catalog.models import Models
+from genplatform.catalog.queued import Queued
 from genplatform.catalog.runs import Runs
 from genplatform.catalog.shards import Shards
 from genplatform.catalog.submissions import Submissions
@@ -31,6 +32,7 @@ class Transaction:
     def __init__(self, connection: Connection) -> None:
         self.jobs = Jobs(connection)
         self.submissions = Submissions(connection)
+        self.queued = Queued(connection)
         self.runs = Runs(connection)
         self.shards = Shards(connection)
         self.artifacts = Artifacts(connection)

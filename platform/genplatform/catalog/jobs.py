@@ -9,11 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from genplatform.catalog.rows import JobRow
-from genplatform.catalog.tables import batches, jobs, needs
-from genplatform.domain.job import Reason
-from genplatform.domain.keys import JobKey
+from genplatform.catalog.rows import EndedRow, JobRow
+from genplatform.catalog.tables import IS_OPEN, batches, jobs, needs
 from genplatform.domain.states import ACTIVE_JOB_STATES, TERMINAL_JOB_STATES, JobState, sources
+
+# SQLite puts at most 500 queries together.
+NAMES_AT_ONCE = 100
 
 
 class Jobs:
@@ -62,16 +63,18 @@ class Jobs:
 
     def by_name(self, tenant: str, name: str) -> JobRow | None:
         """Return the newest job of that name."""
-        query = sa.select(jobs).where(jobs.c.tenant_id == tenant, jobs.c.name == name)
-        row = self._db.execute(query.order_by(jobs.c.id.desc()).limit(1)).first()
+        # Its key first, from the index alone: by rows, PostgreSQL goes down the history until it meets the name.
+        newest = sa.select(sa.func.max(jobs.c.id)).where(jobs.c.tenant_id == tenant, jobs.c.name == name)
+        row = self._db.execute(sa.select(jobs).where(jobs.c.id == newest.scalar_subquery())).first()
         return None if row is None else JobRow.of(row)
 
     def by_names(self, tenant: str, names: Collection[str]) -> dict[str, JobRow]:
         """Return the newest job of each of the names that has one."""
-        newest = sa.select(sa.func.max(jobs.c.id)).where(jobs.c.tenant_id == tenant).group_by(jobs.c.name)
+        newest = sa.select(sa.func.max(jobs.c.id)).where(jobs.c.tenant_id == tenant)
         found: dict[str, JobRow] = {}
-        for batch in batches(sorted(names)):
-            query = sa.select(jobs).where(jobs.c.id.in_(newest.where(jobs.c.name.in_(batch))))
+        for batch in batches(sorted(names), NAMES_AT_ONCE):
+            # Each name by itself is one step of an index; grouped, all jobs of these names would be gone through.
+            query = sa.select(jobs).where(jobs.c.id.in_(sa.union_all(*(newest.where(jobs.c.name == n) for n in batch))))
             found |= {row.name: JobRow.of(row) for row in self._db.execute(query)}
         return found
 
@@ -89,10 +92,9 @@ class Jobs:
             self._db.execute(query.with_for_update()).all()
 
     def newest_retry(self, job: JobRow) -> JobRow | None:
-        """Return the newest job that does an ended one again. It has its name: an index leads to it."""
-        query = sa.select(jobs).where(jobs.c.tenant_id == job.tenant_id, jobs.c.name == job.name, jobs.c.id > job.id)
-        found = query.where(jobs.c.retry_of == job.job_id).order_by(jobs.c.id.desc()).limit(1)
-        row = self._db.execute(found).first()
+        """Return the newest job that does an ended one again."""
+        query = sa.select(jobs).where(jobs.c.tenant_id == job.tenant_id, jobs.c.retry_of == job.job_id)
+        row = self._db.execute(query.order_by(jobs.c.id.desc()).limit(1)).first()
         return None if row is None else JobRow.of(row)
 
     def page(
@@ -105,60 +107,46 @@ class Jobs:
         limit: int,
     ) -> list[JobRow]:
         """Return jobs, newest first, `before` an inside key; an empty `states` means all."""
-        query = sa.select(jobs).where(jobs.c.tenant_id == tenant)
-        if states:
-            query = query.where(jobs.c.state.in_(list(states)))
+        mine = sa.select(jobs.c.id).where(jobs.c.tenant_id == tenant)
         if queue is not None:
-            query = query.where(jobs.c.queue == queue)
+            mine = mine.where(jobs.c.queue == queue)
         if before is not None:
-            query = query.where(jobs.c.id < before)
-        return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id.desc()).limit(limit))]
+            mine = mine.where(jobs.c.id < before)
+        # The newest of each state are the first of a stretch of an index; the page is the newest among these.
+        heads = [
+            sa.select(mine.where(jobs.c.state == state).order_by(jobs.c.id.desc()).limit(limit).subquery().c.id)
+            for state in sorted(states or JobState)
+        ]
+        newest = sa.union_all(*heads).order_by(sa.desc("id")).limit(limit).subquery()
+        query = sa.select(jobs).join(newest, newest.c.id == jobs.c.id)
+        return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id.desc()))]
 
     def in_states(self, states: Collection[JobState], *, after: int = 0, limit: int = 10_000) -> list[JobRow]:
         """Return every tenant's jobs in these states, oldest first."""
         query = sa.select(jobs).where(jobs.c.state.in_([s.value for s in states]), jobs.c.id > after)
         return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id).limit(limit))]
 
-    def queued_keys(self) -> dict[JobKey, int]:
-        """Return every tenant's queued jobs with their priorities, oldest first: a look at the line without specs."""
-        query = sa.select(jobs.c.tenant_id, jobs.c.job_id, jobs.c.priority).where(jobs.c.state == JobState.QUEUED.value)
-        return {JobKey(r.tenant_id, r.job_id): r.priority for r in self._db.execute(query.order_by(jobs.c.id))}
+    def ended(self, after: tuple[float, int], until: float, limit: int) -> list[EndedRow]:
+        """Return every tenant's jobs that ended, in the order in which they did.
 
-    def ended_since(self, kind: str, moment: float) -> list[JobRow]:
-        """Return every tenant's jobs of a kind that ended after `moment`, oldest first."""
-        ended = jobs.c.state.in_([s.value for s in TERMINAL_JOB_STATES]) & (jobs.c.finished_at > moment)
-        query = sa.select(jobs).where(ended, jobs.c.kind == kind)
-        return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id))]
-
-    def ahead_of(self, job: JobRow) -> int:
-        """Return how many queued jobs of its tenant stand before a queued one."""
-        before = (jobs.c.priority > job.priority) | ((jobs.c.priority == job.priority) & (jobs.c.id < job.id))
-        mine = (jobs.c.tenant_id == job.tenant_id) & (jobs.c.state == JobState.QUEUED.value)
-        return int(self._db.execute(sa.select(sa.func.count()).where(mine, before)).scalar_one())
-
-    def note_reasons(self, reasons: Mapping[JobKey, Reason]) -> None:
-        """Record why jobs that are still queued wait, all at once."""
-        query = (
-            sa.update(jobs)
-            .where(
-                jobs.c.tenant_id == sa.bindparam("of_tenant"),
-                jobs.c.job_id == sa.bindparam("of_job"),
-                jobs.c.state == JobState.QUEUED.value,
-            )
-            .values(reason_code=sa.bindparam("code"), reason_message=sa.bindparam("message"))
-        )
-        rows = [
-            {"of_tenant": key.tenant, "of_job": key.job_id, "code": reason.code, "message": reason.message}
-            for key, reason in sorted(reasons.items())
-        ]
-        if rows:
-            self._db.execute(query, rows)
+        From behind one that is given by its end and its inside key, up to a moment.
+        """
+        at, job_pk = after
+        columns: Sequence[sa.Column[Any]] = [jobs.c[name] for name in EndedRow.names()]
+        query = sa.select(*columns).where(jobs.c.finished_at >= at, jobs.c.finished_at <= until)
+        behind = query.where((jobs.c.finished_at > at) | (jobs.c.id > job_pk))
+        return [EndedRow.of(r) for r in self._db.execute(behind.order_by(jobs.c.finished_at, jobs.c.id).limit(limit))]
 
     def due(self, now: float, latest: float, limit: int) -> list[JobRow]:
         """Return waiting jobs whose time has come, and those whose time is past the `latest` that makes sense."""
-        come = (jobs.c.run_at <= now) | (jobs.c.run_at > latest)
-        query = sa.select(jobs).where(jobs.c.state == JobState.WAITING.value, come)
-        return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id).limit(limit))]
+        found: list[JobRow] = []
+        # Each a stretch of one index; put together with OR they would be looked for among all that waits.
+        for come in (jobs.c.run_at <= now, jobs.c.run_at > latest):
+            query = sa.select(jobs).where(jobs.c.state == JobState.WAITING.value, come)
+            rows = self._db.execute(query.order_by(jobs.c.run_at, jobs.c.id).limit(limit - len(found)))
+            found += [JobRow.of(r) for r in rows]
+        return found
+
 
     def overdue(self, states: Collection[JobState], now: float, limit: int) -> list[JobRow]:
         """Return every tenant's jobs in these states whose deadline has passed, those first that have been so longest.
@@ -224,11 +212,15 @@ class Jobs:
 
     def counts_by_queue(self) -> dict[tuple[str, str], int]:
         """Return how many jobs stand in each queue and state that is not an end."""
-        open_states = [s.value for s in JobState if s not in TERMINAL_JOB_STATES]
-        query = sa.select(jobs.c.queue, jobs.c.state, sa.func.count()).where(jobs.c.state.in_(open_states))
-        return {(r[0], r[1]): r[2] for r in self._db.execute(query.group_by(jobs.c.queue, jobs.c.state))}
+        return {(r.queue, r.state): r.number for r in self._standing()}
 
     def oldest_queued(self) -> dict[str, float]:
-        """Return, a queue, when the longest queued of its jobs was submitted."""
-        query = sa.select(jobs.c.queue, sa.func.min(jobs.c.created_at)).where(jobs.c.state == JobState.QUEUED.value)
-        return {r[0]: r[1] for r in self._db.execute(query.group_by(jobs.c.queue))}
+        """Return, a queue, when the longest queued of its jobs was submitted: the one with the lowest key."""
+        oldest = [r.oldest for r in self._standing() if r.state == JobState.QUEUED]
+        query = sa.select(jobs.c.queue, jobs.c.created_at).where(jobs.c.id.in_(oldest))
+        return {r.queue: r.created_at for r in self._db.execute(query)}
+
+    def _standing(self) -> Sequence[sa.Row[Any]]:
+        number, oldest = sa.func.count().label("number"), sa.func.min(jobs.c.id).label("oldest")
+        query = sa.select(jobs.c.queue, jobs.c.state, number, oldest).where(IS_OPEN)
+        return self._db.execute(query.group_by(jobs.c.queue, jobs.c.state)).all()

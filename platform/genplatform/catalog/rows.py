@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, Self
 
 from sqlalchemy import Row
@@ -18,7 +19,13 @@ class _Record:
     def of(cls, row: Row[Any]) -> Self:
         """Make the record from a row that has at least its columns."""
         values = row._mapping
-        return cls(**{f.name: values[f.name] for f in fields(cls)})
+        return cls(*[values[name] for name in cls.names()])
+
+    @classmethod
+    @cache
+    def names(cls) -> tuple[str, ...]:
+        """Return the names of its columns, in order."""
+        return tuple(f.name for f in fields(cls))
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,64 @@ class JobRow(_Record):
             return None
         rate = self.rate if self.state == JobState.RUNNING else None
         return Progress(self.done, self.total, self.unit, rate)
+
+
+@dataclass(frozen=True)
+class QueuedRow(_Record):
+    """One queued Job, in the few words that place it in the line. `resources` are those of its spec."""
+
+    id: int
+    tenant_id: str
+    job_id: str
+    priority: int
+    reason_code: str | None
+    reason_message: str | None
+    resources: Any
+
+    @property
+    def key(self) -> JobKey:
+        """Its key outside the catalog."""
+        return JobKey(self.tenant_id, self.job_id)
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why it waits, as last noted."""
+        return Reason(self.reason_code, self.reason_message or "") if self.reason_code else None
+
+
+@dataclass(frozen=True)
+class EndedRow(_Record):
+    """One Job that ended, in few words."""
+
+    id: int
+    tenant_id: str
+    job_id: str
+    kind: str
+    finished_at: float
+
+    @property
+    def key(self) -> JobKey:
+        """Its key outside the catalog."""
+        return JobKey(self.tenant_id, self.job_id)
+
+
+@dataclass(frozen=True, slots=True)
+class SpanSum:
+    """What a set of places with priorities adds up to. Two sets that differ hardly ever add up to the same."""
+
+    count: int = 0
+    places: int = 0
+    squares: int = 0
+    priorities: int = 0  # each times its place, counted from 1
+
+    def plus(self, place: int, priority: int, times: int = 1) -> SpanSum:
+        """Return the sum with one more; with `times` -1, with one less."""
+        return SpanSum(
+            self.count + times,
+            self.places + times * place,
+            self.squares + times * place * place,
+            self.priorities + times * priority * (place + 1),
+        )
 
 
 @dataclass(frozen=True)

@@ -56,10 +56,21 @@ class Shards:
         query = sa.select(shards).where(shards.c.job_pk == job_pk, shards.c.state == state.value)
         return [ShardRow.of(r) for r in self._db.execute(query.order_by(shards.c.number))]
 
+    def of_jobs(self, job_pks: Sequence[int], state: ShardState) -> list[ShardRow]:
+        """Return these jobs' shards in one state, in order."""
+        query = sa.select(shards).where(shards.c.job_pk.in_(job_pks), shards.c.state == state.value)
+        return [ShardRow.of(r) for r in self._db.execute(query.order_by(shards.c.job_pk, shards.c.number))]
+
     def count(self, job_pk: int) -> dict[ShardState, int]:
         """Count a job's shards by state."""
         query = sa.select(shards.c.state, sa.func.count()).where(shards.c.job_pk == job_pk).group_by(shards.c.state)
         return {ShardState(r[0]): r[1] for r in self._db.execute(query)}
+
+    def with_lost_claims(self, job_pks: Sequence[int]) -> set[int]:
+        """Return those of the jobs of which a shard was claimed and that claim did not publish it."""
+        lost = (shards.c.claim > 1) | ((shards.c.claim == 1) & (shards.c.state != ShardState.PUBLISHED.value))
+        query = sa.select(shards.c.job_pk).where(shards.c.job_pk.in_(job_pks), lost).distinct()
+        return {row.job_pk for row in self._db.execute(query)}
 
     def containing(self, job_pk: int, item: int) -> ShardRow | None:
         """Return the shard that holds an item."""

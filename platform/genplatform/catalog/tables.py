@@ -44,6 +44,15 @@ def _job() -> sa.Column[int]:
     return sa.Column("job_pk", Key, sa.ForeignKey("jobs.id"), nullable=False)
 
 
+# A query is served by a partial index when it says the index's own words: these, with nothing bound to them.
+IS_QUEUED = sa.text("jobs.state = 'queued'")
+IS_OPEN = sa.text("jobs.state NOT IN ('succeeded', 'failed', 'cancelled')")
+
+
+def _partial(name: str, where: sa.TextClause, *columns: str) -> sa.Index:
+    return sa.Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
+
 jobs = sa.Table(
     "jobs",
     metadata,
@@ -82,11 +91,17 @@ jobs = sa.Table(
     sa.Column("finished_at", sa.Double),
     sa.UniqueConstraint("tenant_id", "job_id"),
     sa.Index("ix_jobs_tenant_id_name_id", "tenant_id", "name", "id"),
-    sa.Index("ix_jobs_state_id", "state", "id"),
-    sa.Index("ix_jobs_submission_pk_id", "submission_pk", "id"),
-    sa.Index("ix_jobs_run_at", "run_at"),
-    sa.Index("ix_jobs_deadline_at", "deadline_at"),
-    sa.Index("ix_jobs_finished_at", "finished_at"),
+    sa.Index("ix_jobs_tenant_id_state_id", "tenant_id", "state", "id"),
+    sa.Index("ix_jobs_tenant_id_queue_state_id", "tenant_id", "queue", "state", "id"),
+    sa.Index("ix_jobs_state_id_priority", "state", "id", "priority"),
+    sa.Index("ix_jobs_submission_pk_id_state", "submission_pk", "id", "state"),
+    # What is in these is little, however long the history is.
+    _partial("ix_jobs_queue_state_tenant_id_id_open", IS_OPEN, "queue", "state", "tenant_id", "id"),
+    _partial("ix_jobs_tenant_id_priority_id_queued", IS_QUEUED, "tenant_id", "priority", "id"),
+    _partial("ix_jobs_state_run_at", sa.text("run_at IS NOT NULL"), "state", "run_at"),
+    _partial("ix_jobs_state_deadline_at", sa.text("deadline_at IS NOT NULL"), "state", "deadline_at"),
+    _partial("ix_jobs_tenant_id_retry_of_id", sa.text("retry_of IS NOT NULL"), "tenant_id", "retry_of", "id"),
+    _partial("ix_jobs_finished_at", sa.text("finished_at IS NOT NULL"), "finished_at"),
 )
 
 submissions = sa.Table(
@@ -244,6 +259,7 @@ logs = sa.Table(
     sa.Column("time", sa.Double, nullable=False),
     sa.Column("text", Text, nullable=False),
     sa.UniqueConstraint("job_pk", "run", "seq"),
+    sa.Index("ix_logs_job_pk_id", "job_pk", "id"),
 )
 
 leaders = sa.Table(
@@ -266,10 +282,10 @@ identity = sa.Table(
 )
 
 
-def batches(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Yield values, as many at a time as a statement has room for on every database."""
-    for first in range(0, len(values), AT_ONCE):
-        yield values[first : first + AT_ONCE]
+def batches(values: Sequence[T], at_once: int = AT_ONCE) -> Iterator[Sequence[T]]:
+    """Yield values, so many at a time; by default as many as a statement has room for on every database."""
+    for first in range(0, len(values), at_once):
+        yield values[first : first + at_once]
 
 
 def insert_new(connection: Connection, table: sa.Table) -> Any:

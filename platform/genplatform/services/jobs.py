@@ -15,7 +15,7 @@ def show(w: Wiring, tenant: str, ref: str) -> dict[str, Any]:
     """Return one job; while it is queued, with its `position` in the line, counted now."""
     with w.catalog.read() as tx:
         row = lookup.job(tx, tenant, ref)
-        position = tx.jobs.ahead_of(row) + 1 if row.job_state is JobState.QUEUED else None
+        position = tx.queued.ahead_of(row) + 1 if row.job_state is JobState.QUEUED else None
         return present.jobs(w, tx, [row])[0] | {"position": position}
 
 
