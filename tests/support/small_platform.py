@@ -17,7 +17,7 @@ from genplatform.domain.tokens import PoolGrant, issue
 from genplatform.errors import Unavailable
 from genplatform.queues.memory import MemoryQueues
 from genplatform.queues.seam import Queues
-from genplatform.services import jobs, leadership, runs, submit
+from genplatform.services import jobs, leadership, reconcile, runs, submit
 from genplatform.services.claims import release_claims
 from genplatform.services.context import Wiring
 from genplatform.services.endings import Ending, close_run
@@ -122,6 +122,11 @@ class SmallPlatform:
             row = tx.jobs.by_id(TENANT, job_id)
         assert row is not None
         return row
+
+    def line(self) -> list[str]:
+        """Return the ids of the queued jobs, oldest first."""
+        spans = reconcile.spans(self.w)
+        return [j.job_id for span in sorted(spans) for j in reconcile.queued_within(self.w, span, span)]
 
     def shards(self, job_id: str) -> list[ShardRow]:
         row = self.row(job_id)

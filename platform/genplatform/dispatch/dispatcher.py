@@ -20,11 +20,12 @@ from genplatform.dispatch.hearing import Hearing
 from genplatform.dispatch.jumps import Jumps
 from genplatform.dispatch.leftovers import Leftovers
 from genplatform.dispatch.limits import Limits
-from genplatform.dispatch.line import Line
+from genplatform.dispatch.line import HeldLine
 from genplatform.dispatch.losses import Losses
 from genplatform.dispatch.pools import Pools
 from genplatform.dispatch.starting import Starting
 from genplatform.dispatch.stopping import Stopping
+from genplatform.dispatch.survey import Survey
 from genplatform.domain.job import JobKind
 from genplatform.domain.times import RECONCILE_SECONDS, SWEEP_SECONDS
 from genplatform.engine.seam import Engine
@@ -34,7 +35,9 @@ from genplatform.services.context import Wiring
 
 log = logging.getLogger(__name__)
 
+# Ids taken out of the intake at a time, and so often in one round.
 INTAKE = 1000
+INTAKES = 10
 NEVER = -math.inf
 
 
@@ -45,7 +48,8 @@ class Dispatcher:
         self._w = w
         self._engine = engine
         self._holder = holder
-        self._line = Line()
+        self._line = HeldLine()
+        self._survey = Survey(w, self._line)
         self._pools = Pools(w, engine, api_url)
         self._hearing = Hearing()
         self._losses = Losses(w, engine, self._pools, self._hearing)
@@ -100,6 +104,7 @@ class Dispatcher:
         log.info("leadership_taken", extra={"term": term, "holder": self._holder})
         self.term = term
         self._swept = self._reconciled = NEVER
+        self._survey.take_over()
         self._leftovers.take_over()
         self._hearing.take_over()
 
@@ -116,9 +121,9 @@ class Dispatcher:
         if now - self._reconciled >= RECONCILE_SECONDS:
             self._reconciled = now
             self._try("reconcile", lambda: self._reconcile(term))
+        self._try("survey", self._go_on)
         self._try("intake", self._intake)
         jobs = reconcile.open_jobs(self._w)
-        self._leftovers.note(jobs)
         self._try("deaths", lambda: self._losses.deaths(term, jobs))
         if now - self._swept >= SWEEP_SECONDS:
             self._swept = now
@@ -140,15 +145,21 @@ class Dispatcher:
             else:
                 self._hearing.deaf()
 
+    def _go_on(self) -> None:
+        if not self._survey.go_on():
+            self._w.queues.wake()  # there is more to read: the next round begins at once
+
     def _intake(self) -> None:
-        keys = self._w.queues.take_intake(INTAKE)
-        if keys:
+        for _ in range(INTAKES):
+            keys = self._w.queues.take_intake(INTAKE)
             self._line.add(reconcile.queued(self._w, keys))
+            if len(keys) < INTAKE:
+                return
+        self._w.queues.wake()
 
     def _reconcile(self, term: int) -> None:
         self._try("promote", lambda: reconcile.promote(self._w, term))
-        changed = self._line.keep(reconcile.queued_keys(self._w))
-        self._line.add(reconcile.queued(self._w, changed))
+        self._try("survey", self._survey.begin)
         self._try("restore", lambda: reconcile.restore(self._w, reconcile.open_jobs(self._w)))
         self._try("actors", lambda: self._look_at_actors(term))
         self._try("leftovers", self._leftovers.sweep)

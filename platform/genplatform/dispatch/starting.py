@@ -6,27 +6,29 @@ import logging
 from collections.abc import Sequence
 
 from genplatform.catalog import JobRow
-from genplatform.dispatch.line import Line
+from genplatform.dispatch.line import HeldLine
 from genplatform.dispatch.pools import Pools
 from genplatform.dispatch.sizes import size_of
-from genplatform.domain.job import Capacity, JobKind, Reason
-from genplatform.domain.keys import JobKey
+from genplatform.domain.job import Capacity, JobKind
 from genplatform.domain.retry import Cause
 from genplatform.domain.states import JobState
 from genplatform.engine.seam import RUN_ACTOR, Engine
 from genplatform.errors import BadSpec, GenctlError, Unavailable
-from genplatform.scheduling import Hold, Snapshot, Start, decide
+from genplatform.scheduling import Decision, Start, decide
 from genplatform.services import reconcile, runs
 from genplatform.services.context import Wiring
 from genplatform.services.endings import Ending, close_run
 
 log = logging.getLogger(__name__)
 
+# So many jobs are told in one round why they wait.
+MOST_TOLD = 4_000
+
 
 class Starting:
     """Brings the front of the line to work."""
 
-    def __init__(self, w: Wiring, engine: Engine, pools: Pools, line: Line, api_url: str) -> None:
+    def __init__(self, w: Wiring, engine: Engine, pools: Pools, line: HeldLine, api_url: str) -> None:
         self._w = w
         self._engine = engine
         self._pools = pools
@@ -37,17 +39,10 @@ class Starting:
         """Start what fits now; record why the others wait."""
         if not len(self._line):
             return
-        snapshot = Snapshot(self._line.jobs(), self._free(open_jobs))
-        held: dict[JobKey, Reason] = {}
-        for decision in decide(snapshot):
-            match decision:
-                case Start(key=key, workers=workers):
-                    self._start_one(term, key, workers)
-                case Hold(key=key, reason=reason):
-                    held[key] = reason
-        changed = self._line.changed(held)
-        if changed:
-            reconcile.note_reasons(self._w, term, changed)
+        decision = decide(self._line.line, self._free(open_jobs))
+        for one in decision.starts:
+            self._start_one(term, one)
+        self._tell(term, decision)
 
     def fill(self, term: int) -> None:
         """Start the pools' workers that open jobs lack; a Run that waits for one that cannot be had is over."""
@@ -59,18 +54,22 @@ class Starting:
                     ending = Ending(Cause.START_FAILED, error.message, error.hint)
                     close_run(self._w, job.run_key, ending, term=term)
 
-    def _start_one(self, term: int, key: JobKey, workers: int) -> None:
-        entry = self._line.get(key)
-        self._line.remove(key)
+    def _tell(self, term: int, decision: Decision) -> None:
+        told = self._line.to_say(decision, MOST_TOLD)
+        if told:
+            self._line.said(reconcile.note_reasons(self._w, term, told))
+
+    def _start_one(self, term: int, one: Start) -> None:
+        key, workers, asked = one.key, one.workers, one.job.demand
+        self._line.remove(one.job.order)
         try:
             opened = runs.open_run(self._w, term, key, workers=workers, api_url=self._api_url)
         except BadSpec as error:
             message = f"What was submitted cannot be read by this version: {error.message}"
             runs.refuse(self._w, term, key, Ending(Cause.USER_ERROR, message, "Submit it again."))
             return
-        if opened is None or entry is None:
+        if opened is None:
             return
-        asked = entry.demand
         log.info("run_opened", extra={"job": key.job_id, "run": opened.key.run, "workers": workers})
         if opened.kind is not JobKind.TRAIN:
             return  # its pool is filled in the same round

@@ -1,6 +1,6 @@
-"""Pure decisions over a snapshot: who starts, with how many workers, and why the others wait. No I/O."""
+"""Pure decisions over the line and the cluster: who starts, and why the others wait. No I/O."""
 
-from genplatform.scheduling.decide import Decision, Hold, Start, decide
-from genplatform.scheduling.snapshot import QueuedJob, Snapshot
+from genplatform.scheduling.decide import Decision, Start, decide
+from genplatform.scheduling.line import Line, QueuedJob
 
-__all__ = ["Decision", "Hold", "QueuedJob", "Snapshot", "Start", "decide"]
+__all__ = ["Decision", "Line", "QueuedJob", "Start", "decide"]

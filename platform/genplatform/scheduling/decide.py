@@ -5,101 +5,127 @@ each job whose least number of workers fits in what is still free starts with it
 does not fit now is passed by later ones that do; a job that the whole cluster could not hold
 blocks nobody. Only what is left after everyone's least is given out as extra workers, one
 each in turn, so that no job's extras cost another its start.
+
+What is free only shrinks on the way down, so of those who ask the same, all behind one that does
+not fit are passed with it: a decision costs by who starts and by how many kinds of demand there
+are, however long the line is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from genplatform.domain.job import Demand, Reason, ReasonCode
+from genplatform.domain.job import Capacity, Demand, Reason, ReasonCode
 from genplatform.domain.keys import JobKey
 from genplatform.scheduling.amounts import Amount, least, needed, said, size
-from genplatform.scheduling.snapshot import QueuedJob, Snapshot
+from genplatform.scheduling.line import Line, QueuedJob
 
 
 @dataclass(frozen=True)
 class Start:
     """Start this job now, with so many workers."""
 
-    key: JobKey
+    job: QueuedJob
     workers: int
+
+    @property
+    def key(self) -> JobKey:
+        """The job's key."""
+        return self.job.key
 
 
 @dataclass(frozen=True)
-class Hold:
-    """Leave this job in the line, for this reason."""
+class Decision:
+    """What is to be done with the line: who starts, in order, and why everybody else stays in it.
 
-    key: JobKey
-    reason: Reason
+    `reasons` says it by what is asked. For one job it may be another reason than for those who ask
+    the same: for the first that waits for running work to end. It is `first`.
+    """
+
+    starts: Sequence[Start]
+    reasons: Mapping[Demand, Reason]
+    first: QueuedJob | None = None
+    first_reason: Reason | None = None
 
 
-Decision = Start | Hold
-
-
-def decide(snapshot: Snapshot) -> list[Decision]:
-    """Return one decision for each job, in the order of the line. Equal snapshots get equal decisions."""
-    capacity = snapshot.capacity
+def decide(line: Line, capacity: Capacity) -> Decision:
+    """Decide on the whole line. Equal lines get equal decisions."""
     cluster = Amount.of(capacity.cpus, capacity.gpus)
     free = Amount.of(capacity.free_cpus, capacity.free_gpus).within(cluster)
-    line = sorted(snapshot.jobs, key=lambda job: (-job.priority, job.order, job.key))
     starting, left = _least_for_each(line, free)
     workers = _share_the_rest(starting, left)
-    reasons = _reasons(line, workers, cluster, free)
-    return [Start(j.key, workers[j.key]) if j.key in workers else Hold(j.key, reasons[j.key]) for j in line]
+    starts = [Start(job, workers[job.order]) for job in starting]
+    return Decision(starts, *_reasons(line, workers, cluster, free))
 
 
-def _least_for_each(line: Sequence[QueuedJob], free: Amount) -> tuple[list[QueuedJob], Amount]:
+def _least_for_each(line: Line, free: Amount) -> tuple[list[QueuedJob], Amount]:
     """Go down the line; return who starts, and what is left."""
+    needs = {file.demand: needed(file.demand) for file in line.files()}
+    files = [iter(file) for file in line.files() if needs[file.demand].fits(free)]
+    heads = [(place, n) for n, file in enumerate(files) if (place := next(file, None)) is not None]
+    heapq.heapify(heads)
     starting = []
-    for job in line:
-        need = needed(job.demand)
-        if need.fits(free):
+    while heads:
+        (_, order), n = heads[0]
+        job = line[order]
+        following = None
+        if needs[job.demand].fits(free):
             starting.append(job)
-            free = free - need
+            free = free - needs[job.demand]
+            following = next(files[n], None)
+        if following is None:
+            heapq.heappop(heads)
+        else:
+            heapq.heapreplace(heads, (following, n))
     return starting, free
 
 
-def _share_the_rest(starting: Sequence[QueuedJob], left: Amount) -> dict[JobKey, int]:
+def _share_the_rest(starting: Sequence[QueuedJob], left: Amount) -> dict[int, int]:
     """Return how many workers each gets: its least, then one more each in turn while there is room."""
-    workers = {job.key: least(job.demand) for job in starting}
-    growing = [job for job in starting if job.demand.max_workers > workers[job.key]]
+    workers = {job.order: least(job.demand) for job in starting}
+    growing = [job for job in starting if job.demand.max_workers > workers[job.order]]
     while growing:
         still = []
         for job in growing:
             one = size(job.demand)
             if one.fits(left):
                 left = left - one
-                workers[job.key] += 1
-                if workers[job.key] < job.demand.max_workers:
+                workers[job.order] += 1
+                if workers[job.order] < job.demand.max_workers:
                     still.append(job)
         growing = still
     return workers
 
 
 def _reasons(
-    line: Sequence[QueuedJob], workers: dict[JobKey, int], cluster: Amount, free: Amount
-) -> dict[JobKey, Reason]:
+    line: Line, starting: Mapping[int, int], cluster: Amount, free: Amount
+) -> tuple[dict[Demand, Reason], QueuedJob | None, Reason | None]:
     """Say why each of the others waits, in words that stay true while it does: no counts, no positions."""
-    held = [job for job in line if job.key not in workers]
-    # A long line has few kinds of demand: what is said of each is worked out once.
-    impossible = {demand: _impossible(demand, cluster) for demand in {job.demand for job in held}}
-    reasons: dict[JobKey, Reason] = {}
-    first = True
-    for job in held:
-        reason = impossible[job.demand]
-        if reason is None:
-            reason = _waits(job.demand, first and not needed(job.demand).fits(free))
-            first = False
-        reasons[job.key] = reason
-    return reasons
+    reasons: dict[Demand, Reason] = {}
+    held = []
+    for file in line.files():
+        impossible = _impossible(file.demand, cluster)
+        reasons[file.demand] = impossible or _behind_others(file.demand)
+        place = next((place for place in file if place[1] not in starting), None)
+        if place is not None and impossible is None:
+            held.append(place)
+    if not held:
+        return reasons, None, None
+    first = line[min(held)[1]]
+    if needed(first.demand).fits(free):
+        return reasons, None, None  # it is behind those that start
+    return reasons, first, _next_for_running_work(first.demand)
 
 
-def _waits(demand: Demand, for_running_work: bool) -> Reason:
-    asked = _asked(demand)
-    if for_running_work:
-        return Reason(ReasonCode.NO_CAPACITY, f"It needs {asked} and is next: it waits for running work to end.")
-    return Reason(ReasonCode.BEHIND_OTHERS, f"It needs {asked}; other jobs are ahead of it.")
+def _next_for_running_work(demand: Demand) -> Reason:
+    message = f"It needs {_asked(demand)} and is next: it waits for running work to end."
+    return Reason(ReasonCode.NO_CAPACITY, message)
+
+
+def _behind_others(demand: Demand) -> Reason:
+    return Reason(ReasonCode.BEHIND_OTHERS, f"It needs {_asked(demand)}; other jobs are ahead of it.")
 
 
 def _asked(demand: Demand) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from genplatform.catalog import JobRow, ShardRow
+from genplatform.catalog import EndedRow, JobRow, ShardRow
 from genplatform.domain import layout
-from genplatform.domain.job import ReasonCode
+from genplatform.domain.job import JobKind, ReasonCode
+from genplatform.domain.keys import JobKey
 from genplatform.domain.retry import Cause
 from genplatform.domain.states import TERMINAL_JOB_STATES, JobState, ShardState
 from genplatform.errors import NotFound
@@ -83,23 +85,36 @@ def _manifest(w: Wiring, key: str, shard: ShardRow) -> bytes:
     return lines
 
 
-def leftovers(w: Wiring, job: JobRow) -> list[str] | None:
+def ended(w: Wiring, after: tuple[float, int], until: float, limit: int) -> list[EndedRow]:
+    """Return jobs that ended up to a moment, in the order in which they did, from behind one given by end and key."""
+    with w.catalog.read() as tx:
+        return tx.jobs.ended(after, until, limit)
+
+
+def with_lost_claims(w: Wiring, jobs: Sequence[EndedRow]) -> set[int]:
+    """Return the inside keys of those of the jobs that may have leftovers: every file belongs to a claim."""
+    generating = [job.id for job in jobs if job.kind == JobKind.GENERATE]
+    with w.catalog.read() as tx:
+        return tx.shards.with_lost_claims(generating)
+
+
+def leftovers(w: Wiring, job_pk: int, key: JobKey) -> list[str] | None:
     """Return what lies in an ended job's outputs and no published shard refers to: garbage of claims that were lost.
 
     None while the job has not ended: what lies there may be published the next moment.
     """
-    folder = layout.outputs(job.key)
+    folder = layout.outputs(key)
     with w.catalog.read() as tx:
-        if tx.jobs.get(job.id).job_state not in TERMINAL_JOB_STATES:
+        if tx.jobs.get(job_pk).job_state not in TERMINAL_JOB_STATES:
             return None
-        kept = {s.folder for s in tx.shards.in_state(job.id, ShardState.PUBLISHED)}
-    found = {key.removeprefix(f"{folder}/").split("/")[0] for key in w.store.list(folder)}
+        kept = {s.folder for s in tx.shards.in_state(job_pk, ShardState.PUBLISHED)}
+    found = {name.removeprefix(f"{folder}/").split("/")[0] for name in w.store.list(folder)}
     return [f"{folder}/{name}" for name in sorted(found - kept) if name != layout.MANIFEST]
 
 
-def sweep(w: Wiring, job: JobRow) -> int | None:
+def sweep(w: Wiring, job_pk: int, key: JobKey) -> int | None:
     """Remove an ended job's leftovers; returns how many, None while it has not ended."""
-    names = leftovers(w, job)
+    names = leftovers(w, job_pk, key)
     for name in names or ():
         w.store.remove(name)
     return None if names is None else len(names)

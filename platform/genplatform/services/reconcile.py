@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from genplatform.catalog import JobRow
+from genplatform.catalog import JobRow, QueuedRow, SpanSum
 from genplatform.domain.job import JobKind, Reason, Wish
 from genplatform.domain.keys import ClaimKey, JobKey, LeaseKey, ShardKey
 from genplatform.domain.retry import LONGEST_WAIT
@@ -17,33 +17,41 @@ from genplatform.services.leadership import led
 from genplatform.services.runs import START_SECONDS, pool_order
 
 BATCH = 1000
+PAGE = 10_000
 
 
-def queued_keys(w: Wiring) -> dict[JobKey, int]:
-    """Return every queued job's key and priority, oldest first."""
+def spans(w: Wiring) -> dict[int, SpanSum]:
+    """Return what the queued jobs add up to, span by span."""
     with w.catalog.read() as tx:
-        return tx.jobs.queued_keys()
+        return tx.queued.spans()
+
+
+def queued_within(w: Wiring, first: int, last: int) -> list[QueuedRow]:
+    """Return the queued jobs of the spans from `first` to `last`, oldest first."""
+    with w.catalog.read() as tx:
+        return tx.queued.within(first, last)
 
 
 def open_jobs(w: Wiring) -> list[JobRow]:
     """Return the jobs with an open Run, oldest first."""
+    found: list[JobRow] = []
     with w.catalog.read() as tx:
-        return tx.jobs.in_states(ACTIVE_JOB_STATES)
-
-
-def ended_since(w: Wiring, moment: float) -> list[JobRow]:
-    """Return the generate jobs that ended after `moment`."""
-    with w.catalog.read() as tx:
-        return tx.jobs.ended_since(JobKind.GENERATE, moment)
+        while page := tx.jobs.in_states(ACTIVE_JOB_STATES, after=found[-1].id if found else 0, limit=PAGE):
+            found += page
+            if len(page) < PAGE:
+                break
+    return found
 
 
 def claims_of(w: Wiring, jobs: list[JobRow]) -> dict[ClaimKey, str]:
     """Return the open claims of generate jobs, each with its worker's name."""
+    keys = {job.id: job.key for job in jobs}
+    pks = sorted(keys)
     found: dict[ClaimKey, str] = {}
     with w.catalog.read() as tx:
-        for job in jobs:
-            for shard in tx.shards.in_state(job.id, ShardState.CLAIMED):
-                found[ClaimKey(*job.key, shard.run, shard.number, shard.claim)] = shard.worker or ""
+        for first in range(0, len(pks), BATCH):
+            for shard in tx.shards.of_jobs(pks[first : first + BATCH], ShardState.CLAIMED):
+                found[ClaimKey(*keys[shard.job_pk], shard.run, shard.number, shard.claim)] = shard.worker or ""
     return found
 
 
@@ -66,25 +74,27 @@ def open_shards(w: Wiring, jobs: list[JobRow]) -> Counter[str]:
     return found
 
 
-def note_reasons(w: Wiring, term: int, reasons: dict[JobKey, Reason]) -> None:
-    """Record why queued jobs wait."""
-    entries = sorted(reasons.items())
-    for first in range(0, len(entries), BATCH):
-        with led(w, term) as tx:
-            tx.jobs.note_reasons(dict(entries[first : first + BATCH]))
+def note_reasons(w: Wiring, term: int, told: Mapping[Reason, Sequence[int]]) -> set[int]:
+    """Record why queued jobs wait, given by their inside keys; returns those that had it recorded."""
+    noted: set[int] = set()
+    for reason, job_pks in told.items():
+        for first in range(0, len(job_pks), BATCH):
+            with led(w, term) as tx:
+                noted |= tx.queued.note(reason, job_pks[first : first + BATCH])
+    return noted
 
 
-def queued(w: Wiring, keys: list[JobKey]) -> list[JobRow]:
+def queued(w: Wiring, keys: Iterable[JobKey]) -> list[QueuedRow]:
     """Return those of the submitted jobs that are queued: the intake's word is only a hint."""
     by_tenant: dict[str, list[str]] = defaultdict(list)
     for key in keys:
         by_tenant[key.tenant].append(key.job_id)
-    rows: list[JobRow] = []
+    rows: list[QueuedRow] = []
     for tenant, ids in by_tenant.items():
         for first in range(0, len(ids), BATCH):
             with w.catalog.read() as tx:
-                rows += tx.jobs.by_ids(tenant, ids[first : first + BATCH])
-    return [row for row in rows if row.job_state is JobState.QUEUED]
+                rows += tx.queued.by_ids(tenant, ids[first : first + BATCH])
+    return rows
 
 
 def promote(w: Wiring, term: int) -> list[JobKey]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from genplatform.spec.demand import deadline_at, demand, model_ref, published_name, retry_policy
+from genplatform.spec.demand import deadline_at, demand, demand_of_resources, model_ref, published_name, retry_policy
 from genplatform.spec.documents import GenerateSpec, JobSpec, TrainSpec, parse_stored
 from genplatform.spec.family import Where
 from genplatform.spec.loader import JobDocument, load
@@ -26,6 +26,7 @@ __all__ = [
     "at_most",
     "deadline_at",
     "demand",
+    "demand_of_resources",
     "job_file_schema",
     "load",
     "model_ref",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import ValidationError
+
 from genplatform.domain.job import Demand
 from genplatform.domain.names import ModelRef, parse_model_ref
 from genplatform.domain.retry import Cause, RetryPolicy
 from genplatform.domain.times import moment
+from genplatform.errors import BadSpec, SpecProblem
 from genplatform.spec.common import JobSpec, Resources, worker_range
 from genplatform.spec.generate import GenerateSpec
 from genplatform.spec.train import TrainSpec
@@ -13,7 +18,18 @@ from genplatform.spec.train import TrainSpec
 
 def demand(spec: JobSpec) -> Demand:
     """Return what the job asks of the machine."""
-    resources: Resources = spec.resources
+    return _demand(spec.resources)
+
+
+def demand_of_resources(data: Any) -> Demand:
+    """Return what a stored spec's `resources` ask of the machine. Raises BadSpec when they are none."""
+    try:
+        return _demand(Resources.model_validate(data))
+    except ValidationError as error:
+        raise BadSpec([SpecProblem(f"resources cannot be read: {error.errors()[0]['msg']}", "resources")]) from error
+
+
+def _demand(resources: Resources) -> Demand:
     fewest, most = worker_range(resources.workers)
     return Demand(fewest, most, cpus=float(resources.cpus_per_worker), gpus=float(resources.gpus_per_worker))
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+import pytest
+from full_decide import full_decide
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genplatform.domain.job import Capacity, Demand, ReasonCode
+from genplatform.domain.job import Capacity, Demand, Reason, ReasonCode
 from genplatform.domain.keys import JobKey
-from genplatform.scheduling import Hold, QueuedJob, Snapshot, Start, decide
-
-NOW = 1_000_000.0
+from genplatform.scheduling import Line, QueuedJob, decide
+from genplatform.scheduling.line import File, Place
 
 
 def job(number: int, demand: Demand | None = None, priority: int = 500) -> QueuedJob:
@@ -24,39 +25,51 @@ def cluster(cpus: float, gpus: float = 0.0, free_cpus: float | None = None, free
     return Capacity(cpus, gpus, cpus if free_cpus is None else free_cpus, gpus if free_gpus is None else free_gpus)
 
 
+def line_of(jobs: Iterable[QueuedJob]) -> Line:
+    line = Line()
+    for one in jobs:
+        line.add(one)
+    return line
+
+
+def decided(jobs: Sequence[QueuedJob], capacity: Capacity) -> dict[int, int | Reason]:
+    """Return for each job, by its order, with how many workers it starts or why it waits; those that start first."""
+    decision = decide(line_of(jobs), capacity)
+    said: dict[int, int | Reason] = {start.job.order: start.workers for start in decision.starts}
+    for one in jobs:
+        said.setdefault(one.order, decision.reasons[one.demand])
+    if decision.first is not None and decision.first_reason is not None:
+        said[decision.first.order] = decision.first_reason
+    return said
+
+
 def started(jobs: Sequence[QueuedJob], capacity: Capacity) -> dict[int, int]:
     """Return the workers of each job that starts, by the job's number."""
-    return {
-        int(d.key.job_id.removeprefix("j_")): d.workers
-        for d in decide(Snapshot(tuple(jobs), capacity))
-        if isinstance(d, Start)
-    }
+    return {start.job.order: start.workers for start in decide(line_of(jobs), capacity).starts}
 
 
 def reasons(jobs: Sequence[QueuedJob], capacity: Capacity) -> dict[int, tuple[str, str]]:
     """Return the reason of each job that is held, by the job's number."""
-    return {
-        int(d.key.job_id.removeprefix("j_")): (d.reason.code, d.reason.message)
-        for d in decide(Snapshot(tuple(jobs), capacity))
-        if isinstance(d, Hold)
-    }
+    return {n: (s.code, s.message) for n, s in decided(jobs, capacity).items() if isinstance(s, Reason)}
 
 
 def test_an_empty_line_needs_no_decision() -> None:
-    assert decide(Snapshot((), cluster(4))) == []
+    decision = decide(Line(), cluster(4))
+
+    assert (decision.starts, decision.reasons, decision.first) == ([], {}, None)
 
 
 def test_higher_priority_goes_first_then_the_earlier_submission() -> None:
     line = [job(1), job(2, priority=900), job(3), job(4, priority=900)]
 
-    assert started(line, cluster(3)) == {2: 1, 4: 1, 1: 1}
-    assert [d.key for d in decide(Snapshot(tuple(line), cluster(3)))] == [line[i].key for i in (1, 3, 0, 2)]
+    assert list(started(line, cluster(3)).items()) == [(2, 1), (4, 1), (1, 1)]
+    assert [start.key for start in decide(line_of(line), cluster(4)).starts] == [line[i].key for i in (1, 3, 0, 2)]
 
 
 def test_submission_counts_and_not_the_id() -> None:
     late, early = job(1), replace(job(2), order=0)
 
-    assert started([late, early], cluster(1)) == {2: 1}
+    assert started([late, early], cluster(1)) == {0: 1}
 
 
 def test_those_whom_the_first_ones_leave_nothing_are_behind_others() -> None:
@@ -135,40 +148,96 @@ demands = st.builds(
 
 
 @st.composite
-def snapshots(draw: st.DrawFn) -> Snapshot:
+def lines(draw: st.DrawFn) -> tuple[list[QueuedJob], Capacity]:
+    """A line in any order of arrival, and a cluster."""
     cpus, gpus = draw(st.integers(0, 16)), draw(st.integers(0, 4))
     capacity = cluster(cpus, gpus, draw(st.integers(0, cpus)), draw(st.integers(0, gpus)))
-    drawn = draw(st.lists(st.tuples(demands, st.sampled_from([0, 500, 1000])), max_size=12))
+    kinds = draw(st.lists(demands, min_size=1, max_size=4))
+    drawn = draw(st.lists(st.tuples(st.sampled_from(kinds), st.sampled_from([0, 500, 1000])), max_size=16))
     jobs = [job(n, demand, priority) for n, (demand, priority) in enumerate(drawn)]
-    return Snapshot(tuple(draw(st.permutations(jobs))), capacity)
+    return draw(st.permutations(jobs)), capacity
 
 
-@given(snapshots())
-def test_every_job_is_decided_exactly_once_and_the_order_of_arrival_in_memory_is_nothing(snapshot: Snapshot) -> None:
-    decisions = decide(snapshot)
+@given(lines())
+def test_it_says_what_going_down_the_whole_line_says(drawn: tuple[list[QueuedJob], Capacity]) -> None:
+    jobs, capacity = drawn
 
-    assert sorted(d.key for d in decisions) == sorted(j.key for j in snapshot.jobs)
-    assert decide(Snapshot(snapshot.jobs[::-1], snapshot.capacity)) == decisions
+    expected = full_decide(jobs, capacity)
 
-
-@given(snapshots())
-def test_never_more_is_given_than_is_free_and_each_gets_between_its_least_and_its_most(snapshot: Snapshot) -> None:
-    by_key = {j.key: j.demand for j in snapshot.jobs}
-    starts = [d for d in decide(snapshot) if isinstance(d, Start)]
-
-    assert sum(d.workers * by_key[d.key].cpus for d in starts) <= snapshot.capacity.free_cpus + 1e-6
-    assert sum(d.workers * by_key[d.key].gpus for d in starts) <= snapshot.capacity.free_gpus + 1e-6
-    assert all(by_key[d.key].min_workers <= d.workers <= by_key[d.key].max_workers for d in starts)
+    assert decided(jobs, capacity) == expected
+    assert list(started(jobs, capacity)) == [n for n, said in expected.items() if isinstance(said, int)]
 
 
-@given(snapshots())
-def test_nothing_that_fits_is_left_out(snapshot: Snapshot) -> None:
-    by_key = {j.key: j.demand for j in snapshot.jobs}
-    starts = [d for d in decide(snapshot) if isinstance(d, Start)]
-    free_cpus = snapshot.capacity.free_cpus - sum(d.workers * by_key[d.key].cpus for d in starts)
-    free_gpus = snapshot.capacity.free_gpus - sum(d.workers * by_key[d.key].gpus for d in starts)
+@given(lines(), st.data())
+def test_who_leaves_and_comes_back_stands_where_his_priority_says(
+    drawn: tuple[list[QueuedJob], Capacity], data: st.DataObject
+) -> None:
+    jobs, capacity = drawn
+    line = line_of(jobs)
+    made = {one.order: one for one in jobs}
+    there = dict(made)
+    for number in data.draw(st.lists(st.integers(0, 15), max_size=20)):
+        if number in there:
+            line.remove(number)
+            del there[number]
+        elif number in made:
+            there[number] = replace(made[number], priority=data.draw(st.sampled_from([0, 500, 1000])))
+            line.add(there[number])
 
-    for held in (by_key[d.key] for d in decide(snapshot) if isinstance(d, Hold)):
+    places = sorted(place for file in line.files() for place in file)
+
+    assert places == sorted(one.place for one in there.values())
+    assert decide(line, capacity) == decide(line_of(there.values()), capacity)
+    assert len(line) == len(there)
+
+
+class _Counted(File):
+    """A file that counts how often somebody goes one further down it."""
+
+    steps = 0
+
+    def __iter__(self) -> Iterator[Place]:
+        for place in super().__iter__():
+            _Counted.steps += 1
+            yield place
+
+
+def test_a_line_of_any_length_is_looked_at_no_deeper_than_what_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genplatform.scheduling.line.File", _Counted)
+    kinds = [Demand(cpus=1), Demand(cpus=2), Demand(cpus=64), Demand(1, 3, cpus=0.5)]
+
+    def looked_at(length: int) -> tuple[int, int]:
+        line = line_of(job(n, kinds[n % 4], priority=[500, 700, 900][n % 3]) for n in range(length))
+        for n in range(0, 60, 2):  # whoever left from anywhere leaves no work behind
+            line.remove(n)
+        _Counted.steps = 0
+        starts = decide(line, cluster(16)).starts
+        assert decide(line, cluster(16, free_cpus=0)).starts == []
+        return len(starts), _Counted.steps
+
+    assert looked_at(1_000) == looked_at(20_000) == (13, 37)
+
+
+@given(lines())
+def test_never_more_is_given_than_is_free_and_each_gets_between_its_least_and_its_most(
+    drawn: tuple[list[QueuedJob], Capacity],
+) -> None:
+    jobs, capacity = drawn
+    starts = decide(line_of(jobs), capacity).starts
+
+    assert sum(s.workers * s.job.demand.cpus for s in starts) <= capacity.free_cpus + 1e-6
+    assert sum(s.workers * s.job.demand.gpus for s in starts) <= capacity.free_gpus + 1e-6
+    assert all(s.job.demand.min_workers <= s.workers <= s.job.demand.max_workers for s in starts)
+
+
+@given(lines())
+def test_nothing_that_fits_is_left_out(drawn: tuple[list[QueuedJob], Capacity]) -> None:
+    jobs, capacity = drawn
+    starts = decide(line_of(jobs), capacity).starts
+    free_cpus = capacity.free_cpus - sum(s.workers * s.job.demand.cpus for s in starts)
+    free_gpus = capacity.free_gpus - sum(s.workers * s.job.demand.gpus for s in starts)
+
+    for held in {j.demand for j in jobs if j.order not in {s.job.order for s in starts}}:
         over = held.min_workers * held.cpus > free_cpus - 1e-6 or held.min_workers * held.gpus > free_gpus - 1e-6
         assert over
 
@@ -183,18 +252,12 @@ def test_alone_on_an_idle_cluster_a_job_starts_or_can_never(demand: Demand, cpus
         assert reasons(line, cluster(cpus, gpus))[1][0] in {ReasonCode.NEEDS_GPU, ReasonCode.NEEDS_CPU}
 
 
-@given(snapshots(), demands)
-def test_among_equal_demands_nobody_is_passed(snapshot: Snapshot, demand: Demand) -> None:
-    jobs = tuple(job(j.order, demand, j.priority) for j in snapshot.jobs)
+@given(lines(), demands)
+def test_among_equal_demands_nobody_is_passed(drawn: tuple[list[QueuedJob], Capacity], demand: Demand) -> None:
+    jobs, capacity = drawn
+    equal = [job(j.order, demand, j.priority) for j in jobs]
 
-    kinds = [isinstance(d, Start) for d in decide(Snapshot(jobs, snapshot.capacity))]
+    starts = started(equal, capacity)
 
-    assert kinds == sorted(kinds, reverse=True)
-
-
-@given(snapshots())
-def test_only_the_first_that_waits_is_next(snapshot: Snapshot) -> None:
-    held = [d.reason.code for d in decide(snapshot) if isinstance(d, Hold)]
-    waiting = [code for code in held if code in {ReasonCode.NO_CAPACITY, ReasonCode.BEHIND_OTHERS}]
-
-    assert all(code == ReasonCode.BEHIND_OTHERS for code in waiting[1:])
+    in_line = sorted(equal, key=lambda j: j.place)
+    assert list(starts) == [j.order for j in in_line[: len(starts)]]

@@ -119,12 +119,12 @@ def test_leftovers_of_lost_claims_are_swept_and_what_was_published_stays(p: Smal
     node.work()
     finish.finish(p.w, p.term(), p.row(g))
     job = p.row(g)
-    assert finish.leftovers(p.w, job) == [f"{layout.outputs(job.key)}/shard-000000.r1.c1"]
+    assert finish.leftovers(p.w, job.id, job.key) == [f"{layout.outputs(job.key)}/shard-000000.r1.c1"]
 
-    assert finish.sweep(p.w, job) == 1
+    assert finish.sweep(p.w, job.id, job.key) == 1
 
     assert files(p, job) == {"shard-000000.r1.c2", "shard-000001.r1.c1", layout.MANIFEST}
-    assert finish.sweep(p.w, job) == 0
+    assert finish.sweep(p.w, job.id, job.key) == 0
     assert outputs.content(p.w, TENANT, g, 0)[1] == "image/png"
 
 
@@ -135,8 +135,8 @@ def test_nothing_is_swept_while_a_run_may_still_publish(p: SmallPlatform) -> Non
     said = node.store(order)
 
     for _ in range(2):  # as it is, and from a look at it before its next Run opened
-        assert finish.sweep(p.w, p.row(g)) is None
-        assert finish.sweep(p.w, before) is None
+        assert finish.sweep(p.w, p.row(g).id, p.row(g).key) is None
+        assert finish.sweep(p.w, before.id, before.key) is None
         p.lose(g, Cause.SHUTDOWN)
         node = p.worker(p.open(g))
         (order,) = node.claim()
@@ -151,5 +151,5 @@ def test_all_of_a_job_that_failed_before_it_published_goes(p: SmallPlatform) -> 
     node.store(order)
     node.fail(order)
 
-    assert finish.sweep(p.w, p.row(g)) == 1
+    assert finish.sweep(p.w, p.row(g).id, p.row(g).key) == 1
     assert files(p, p.row(g)) == set()

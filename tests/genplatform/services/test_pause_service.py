@@ -25,7 +25,7 @@ def test_a_job_without_a_run_is_paused_at_once_and_not_started(p: SmallPlatform)
         answer = pause.pause(p.w, TENANT, job_id)
 
         assert (answer["state"], answer["reason"]["code"]) == ("paused", "paused")
-    assert reconcile.queued_keys(p.w) == {}
+    assert p.line() == []
 
 
 def test_a_paused_job_takes_its_place_in_the_line_again(p: SmallPlatform) -> None:
@@ -36,7 +36,7 @@ def test_a_paused_job_takes_its_place_in_the_line_again(p: SmallPlatform) -> Non
     answer = resume.resume(p.w, TENANT, first)
 
     assert (answer["state"], answer["reason"]) == ("queued", None)
-    assert [k.job_id for k in reconcile.queued_keys(p.w)] == [first, second]
+    assert p.line() == [first, second]
     assert p.queues.take_intake(10) == [JobKey(TENANT, first)]
 
 

@@ -18,7 +18,7 @@ def test_standing_are_the_queued_and_those_with_a_run(p: SmallPlatform) -> None:
     p.open(starting)
     p.trained("done")
 
-    assert [j.job_id for j in reconcile.queued_keys(p.w)] == [queued]
+    assert p.line() == [queued]
     assert [j.job_id for j in reconcile.open_jobs(p.w)] == [starting]
     assert waiting not in {j.job_id for j in reconcile.open_jobs(p.w)}
 
@@ -101,8 +101,11 @@ def test_reasons_are_noted_of_queued_jobs_alone(p: SmallPlatform) -> None:
     p.open(started)
     reason = Reason("no_capacity", "It needs 4 CPUs.")
 
-    reconcile.note_reasons(p.w, p.term(), {JobKey(TENANT, j): reason for j in (queued, started, "j_2222222222")})
+    pks = [p.row(j).id for j in (queued, started)]
 
+    noted = reconcile.note_reasons(p.w, p.term(), {reason: [*pks, 999]})
+
+    assert noted == {pks[0]}
     assert p.job(queued)["reason"] == {"code": "no_capacity", "message": "It needs 4 CPUs."}
     assert p.job(started)["reason"] is None
 
@@ -119,7 +122,7 @@ def test_a_term_that_is_over_promotes_and_notes_nothing(p: SmallPlatform) -> Non
     with pytest.raises(LostLeadership):
         reconcile.promote(p.w, old)
     with pytest.raises(LostLeadership):
-        reconcile.note_reasons(p.w, old, {JobKey(TENANT, t): Reason("x", "y")})
+        reconcile.note_reasons(p.w, old, {Reason("x", "y"): [p.row(t).id]})
     assert (p.state(t), p.reason(t)) == ("waiting", "backing_off")
 
 
