@@ -199,6 +199,8 @@ class Jobs:
         """
         mine = jobs.c.id.in_(sa.select(needs.c.job_pk).where(needs.c.needs_pk == needs_pk))
         held = jobs.c.state.in_([JobState.WAITING.value, JobState.PAUSED.value])
+        # Oldest first, as everybody does: an UPDATE takes the rows in the order of whatever index it comes by.
+        self._db.execute(sa.select(jobs.c.id).where(mine, held).order_by(jobs.c.id).with_for_update()).all()
         self._db.execute(sa.update(jobs).where(mine, held).values(open_needs=jobs.c.open_needs - 1))
         ready = sa.select(jobs.c.id).where(mine, jobs.c.state == JobState.WAITING.value, jobs.c.open_needs <= 0)
         return [row.id for row in self._db.execute(ready.order_by(jobs.c.id))]
