@@ -147,7 +147,6 @@ class Jobs:
             found += [JobRow.of(r) for r in rows]
         return found
 
-
     def overdue(self, states: Collection[JobState], now: float, limit: int) -> list[JobRow]:
         """Return every tenant's jobs in these states whose deadline has passed, those first that have been so longest.
 
