@@ -13,6 +13,7 @@ import pytest
 from dispatched import TICK_SECONDS, Dispatched
 from small_platform import CutQueues, HandClock, generate, train
 
+from genplatform.dispatch.hearing import SETTLE_SECONDS
 from genplatform.domain.times import HEARTBEAT_SECONDS, LEASE_SECONDS, RECONCILE_SECONDS, SWEEP_SECONDS
 
 HOUR = 3600.0
@@ -78,10 +79,10 @@ def test_a_run_is_not_charged_with_time_that_did_not_pass(d: Jumping, jump: floa
     trainer = d.run_node(t)
     trainer.start()
     trainer.report(progress={"done": 10, "total": 100, "unit": "steps"})
-    d.pass_time(60, trainer.heartbeat)
+    d.pass_time(SETTLE_SECONDS + 5, trainer.heartbeat)
 
     d.clock.go(jump)
-    d.pass_time(60, trainer.heartbeat)
+    d.pass_time(10, trainer.heartbeat)
 
     assert [(run["number"], run["state"]) for run in d.job(t)["runs"]] == [(1, "running")]
     assert d.engine.table[trainer.key.actor].asked == []
