@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE, Popen
 
+import psutil
+
 from genplatform import settings
 from genplatform.catalog import migrate
 
@@ -85,6 +87,18 @@ class Served:
 
     port: int
     pid: int
+
+    def resident(self) -> float:
+        """Return how much memory it has now, in MiB."""
+        return psutil.Process(self.pid).memory_info().rss / 2**20
+
+    def most_resident(self) -> float:
+        """Return the most memory that it ever had, in MiB; where the system does not tell, what it has now."""
+        status = Path(f"/proc/{self.pid}/status")
+        for line in status.read_text().splitlines() if status.exists() else ():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+        return self.resident()
 
 
 def _wait_for(port: int, process: Popen[bytes], log: Path) -> None:

@@ -14,8 +14,20 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import Response
 
-from genplatform.api import endpoints, health, internal, jobs, metrics, models, outputs, recipes, schema, status
-from genplatform.api.middleware import API_PREFIX, INTERNAL_PREFIX, Bodies, Door, Envelope, Hosts
+from genplatform.api import (
+    endpoints,
+    health,
+    internal,
+    jobs,
+    metrics,
+    models,
+    outputs,
+    recipes,
+    schema,
+    status,
+    submissions,
+)
+from genplatform.api.middleware import API_PREFIX, INTERNAL_PREFIX, Door, Envelope, Hosts
 from genplatform.api.openai import images
 from genplatform.api.openai import models as openai_models
 from genplatform.api.openai.images import Gateway
@@ -23,6 +35,7 @@ from genplatform.api.openai.replicas import Replicas
 from genplatform.api.openai.routing import CatalogRouting, Routing
 from genplatform.api.problems import OPENAI_PREFIX, of_http, of_validation, render
 from genplatform.api.shapes import PROBLEM
+from genplatform.api.uploads import Bodies
 from genplatform.services.context import Wiring
 from genplatform.services.identity import NodeSecret
 
@@ -79,7 +92,7 @@ def _platform() -> APIRouter:
     # For the document alone: the door has checked the token long before.
     token = Depends(HTTPBearer(auto_error=False, description="The platform's token."))
     router = APIRouter(dependencies=[token], responses=PROBLEM)
-    for noun in (jobs, outputs, models, recipes, endpoints, schema, status):
+    for noun in (jobs, submissions, outputs, models, recipes, endpoints, schema, status):
         router.include_router(noun.router)
     return router
 

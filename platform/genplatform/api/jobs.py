@@ -7,28 +7,25 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request
 from fastapi import Query as InQuery
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from genplatform.api.deps import Page, Query, Ref, Tenant, Wired
-from genplatform.api.shapes import Artifacts, Events, Job, Jobs, LogLines, shape
+from genplatform.api.shapes import Artifacts, Events, Job, Jobs, LogLines, Submitted, shape
+from genplatform.api.uploads import JSON, LINES, YAML, media_type_of
 from genplatform.domain.job import HIGHEST_PRIORITY
 from genplatform.domain.states import JobState
-from genplatform.errors import BadRequest
 from genplatform.services import cancel as cancelling
 from genplatform.services import jobs, submit
 from genplatform.services import pause as pausing
 from genplatform.services import resume as resuming
 from genplatform.services import retry as retrying
 from genplatform.services import update as updating
+from genplatform.services.context import Effects
 from genplatform.services.idempotency import LONGEST_KEY
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
-
-JSON = "application/json"
-YAML = "application/yaml"
-# Types that say nothing of a job file; a client that sends one has not chosen.
-_NOT_TEXT = ("multipart/", "image/", "audio/", "video/")
 
 
 class SubmitQuery(Query):
@@ -79,12 +76,15 @@ IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=LONGEST_K
 @router.post(
     "",
     status_code=201,
-    responses=shape(Jobs, 201),
+    responses=shape(Submitted, 201),
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "The job file as it is: one or more documents. GET /api/v1/schema describes it.",
-            "content": {YAML: {"schema": {"type": "string"}}, JSON: {"schema": {}}},
+            "description": (
+                "The job file as it is: one or more documents; in JSON up to 100,000, as an array or one a line. "
+                "GET /api/v1/schema describes it."
+            ),
+            "content": {YAML: {"schema": {"type": "string"}}, JSON: {"schema": {}}, LINES: {"schema": {}}},
         }
     },
 )
@@ -95,8 +95,13 @@ async def submit_jobs(
     query: Annotated[SubmitQuery, InQuery()],
     idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
-    """Submit a job file. The same key with the same body answers with the same jobs."""
+    """Submit a job file: all of its jobs are made, or none.
+
+    The same key with the same body answers with the same jobs. Of more than 1000 the first are
+    answered; GET /api/v1/submissions/KEY/jobs lists them all.
+    """
     body = await request.body()
+    effects = Effects()
     given = {"name": query.name, "queue": query.queue, "priority": query.priority}
     overrides = {field: str(value) for field, value in given.items() if value is not None}
     answer = await run_in_threadpool(
@@ -109,8 +114,11 @@ async def submit_jobs(
         sets=query.set,
         overrides=overrides,
         dry_run=query.dry_run,
+        effects=effects,
     )
-    return JSONResponse(answer, status_code=200 if query.dry_run else 201)
+    # The answer waits for the commit and not for Redis.
+    after = BackgroundTask(effects.run)
+    return JSONResponse(answer, status_code=200 if query.dry_run else 201, background=after)
 
 
 @router.get("", responses=shape(Jobs))
@@ -188,17 +196,3 @@ def list_logs(w: Wired, tenant: Tenant, ref: Ref, query: Annotated[LogsQuery, In
 def list_artifacts(w: Wired, tenant: Tenant, ref: Ref) -> JSONResponse:
     """List a job's checkpoints, sample sheets, manifests and models."""
     return JSONResponse(jobs.artifacts(w, tenant, ref))
-
-
-def media_type_of(content_type: str) -> str:
-    """Return `application/json` or `application/yaml` (the default) for a Content-Type header.
-
-    Raises `BadRequest` for a type that cannot be a job file.
-    """
-    media = content_type.partition(";")[0].strip().lower()
-    if media.startswith(_NOT_TEXT):
-        raise BadRequest(
-            f"A job file cannot be read from {media[:100]}.",
-            "Send it as it is: curl --data-binary @job.yaml -H 'Content-Type: application/yaml'.",
-        )
-    return JSON if media == JSON or media.endswith("+json") else YAML

@@ -2,14 +2,13 @@
 
 `Envelope` gives it an id and turns whatever is raised into an answer; `Hosts` refuses names
 this server does not go by; `Door` checks the bearer token, before a byte of the body is
-read, and by the path alone, so that a new router cannot forget it; `Bodies` reads the body
-up to its cap. Plain ASGI: Starlette's own helper would cost a task a request and hide the
+read, and by the path alone, so that a new router cannot forget it; `uploads.Bodies` reads the
+body up to its cap. Plain ASGI: Starlette's own helper would cost a task a request and hide the
 client's disconnect.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import ipaddress
 import logging
@@ -23,7 +22,7 @@ from genplatform.api.problems import render, unexpected
 from genplatform.domain.ids import RandBelow, new_id
 from genplatform.domain.job import DEFAULT_TENANT
 from genplatform.domain.tokens import Grant
-from genplatform.errors import BadRequest, GenctlError, TooLarge, Unauthorized
+from genplatform.errors import BadRequest, GenctlError, Unauthorized
 from genplatform.services.identity import NodeSecret
 
 logger = logging.getLogger(__name__)
@@ -31,10 +30,6 @@ logger = logging.getLogger(__name__)
 API_PREFIX = "/api/v1"
 INTERNAL_PREFIX = "/internal/v1"
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
-
-KIB = 1024
-MIB = 1024 * KIB
-BODY_SECONDS = 60.0
 
 # Nothing served here is a page: no sniffing, framing, caching or scripts.
 _SECURITY_HEADERS = (
@@ -132,7 +127,7 @@ class Door:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             token = _bearer(Headers(scope=scope).get("authorization", ""))
             state = scope.setdefault("state", {})
-            if _under(scope["path"], INTERNAL_PREFIX):
+            if under(scope["path"], INTERNAL_PREFIX):
                 state["grant"] = await self._grant(token)
             else:
                 state["tenant"] = self._tenant(token)
@@ -158,54 +153,6 @@ class Door:
         return grant
 
 
-class Bodies:
-    """Read the body before the router sees the request, up to the cap of its path.
-
-    A declared length past the cap is refused before anything is read, an undeclared one as
-    soon as it is passed.
-    """
-
-    def __init__(self, app: ASGIApp, seconds: float = BODY_SECONDS) -> None:
-        self.app = app
-        self._seconds = seconds
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        cap = body_cap(scope["path"])
-        declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and int(declared) > cap:
-            raise _too_large(cap)
-        try:
-            async with asyncio.timeout(self._seconds):
-                body = await _read(receive, cap)
-        except TimeoutError as error:
-            raise BadRequest(
-                f"The request's body did not arrive within {self._seconds:g} seconds.", "Send it again."
-            ) from error
-        delivered = False
-
-        async def replay() -> Message:
-            nonlocal delivered
-            if delivered:
-                return await receive()
-            delivered = True
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        await self.app(scope, replay, send)
-
-
-def body_cap(path: str) -> int:
-    """Return how many bytes a request to `path` may carry."""
-    if path == f"{API_PREFIX}/jobs":
-        return MIB
-    if _under(path, INTERNAL_PREFIX):
-        return 8 * MIB
-    return 256 * KIB
-
-
 def loopback_names(host: str) -> frozenset[str] | None:
     """Return the names a server bound to `host` goes by; None (any) when that is no loopback address."""
     bare = host.strip("[]")
@@ -216,28 +163,8 @@ def loopback_names(host: str) -> frozenset[str] | None:
     return frozenset({"127.0.0.1", "localhost", "::1", bare}) if loopback else None
 
 
-async def _read(receive: Receive, cap: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        part = message.get("body", b"")
-        size += len(part)
-        if size > cap:
-            raise _too_large(cap)
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
-
-
-def _too_large(cap: int) -> TooLarge:
-    shown = f"{cap // MIB} MiB" if cap >= MIB else f"{cap // KIB} KiB"
-    return TooLarge(f"The request's body is larger than {shown}.", "Send less at once.")
-
-
-def _under(path: str, prefix: str) -> bool:
+def under(path: str, prefix: str) -> bool:
+    """Tell whether a path is `prefix` or below it."""
     return path == prefix or path.startswith(f"{prefix}/")
 
 

@@ -104,6 +104,22 @@ class Jobs(Shape):
     next: str | None = None
 
 
+class Submitted(Jobs):
+    """What a submit made: the first of its jobs, and the mark of the page that follows them."""
+
+    count: int
+    key: str | None
+
+
+class Submission(Shape):
+    """What was made under one idempotency key, and how it stands."""
+
+    key: str
+    count: int
+    states: dict[str, int]
+    created_at: str
+
+
 class Event(Shape):
     """Something that happened to a job."""
 

@@ -27,9 +27,9 @@ AT_ONCE = 2000
 
 def add_one(db: Connection, table: sa.Table, columns: Sequence[str], row: Row) -> int:
     """Add one row; returns its inside key."""
-    clean = _cleaned(table, tuple(columns), [row])
-    values = dict(zip(columns, next(clean), strict=True))
-    return int(db.execute(_insert(table, tuple(columns), db.dialect.name).returning(table.c.id), values).scalar_one())
+    (clean,) = _cleaned(table, tuple(columns), [row])
+    statement = _insert(table, tuple(columns), db.dialect.name)
+    return int(db.execute(statement, dict(zip(columns, clean, strict=True))).scalar_one())
 
 
 def add_many(db: Connection, table: sa.Table, columns: Sequence[str], rows: Iterable[Row]) -> None:
@@ -38,11 +38,11 @@ def add_many(db: Connection, table: sa.Table, columns: Sequence[str], rows: Iter
     if db.dialect.name == "postgresql":
         _copy(db, table, columns, clean)
         return
-    compiled = _insert(table, tuple(columns), db.dialect.name).compile(dialect=db.dialect)
-    order = compiled.positiontup or list(columns)
-    in_order = itemgetter(*(columns.index(name) for name in order))
+    statement = str(sa.insert(table).values({name: sa.bindparam(name) for name in columns}).compile(dialect=db.dialect))
+    # The statement names the columns in the table's order.
+    in_order = itemgetter(*(columns.index(column.name) for column in table.c if column.name in columns))
     while batch := [in_order(row) for row in islice(clean, AT_ONCE)]:
-        db.exec_driver_sql(compiled.string, batch)
+        db.exec_driver_sql(statement, batch)
 
 
 def new_keys(db: Connection, table: sa.Table, count: int) -> Sequence[int]:
@@ -57,13 +57,14 @@ def new_keys(db: Connection, table: sa.Table, count: int) -> Sequence[int]:
 
 
 @cache
-def _insert(table: sa.Table, columns: tuple[str, ...], dialect: str) -> sa.Insert:
+def _insert(table: sa.Table, columns: tuple[str, ...], dialect: str) -> sa.sql.dml.ReturningInsert[Any]:
+    """Return the statement that adds one row, made once."""
     values: dict[str, Any] = {}
     for name in columns:
         is_json = isinstance(table.c[name].type, Json)
         given = sa.bindparam(name, type_=sa.Text() if is_json else table.c[name].type)
         values[name] = sa.cast(given, postgresql.JSONB) if is_json and dialect == "postgresql" else given
-    return sa.insert(table).values(values)
+    return sa.insert(table).values(values).returning(table.c.id)
 
 
 def _copy(db: Connection, table: sa.Table, columns: Sequence[str], rows: Iterable[Row]) -> None:

@@ -20,7 +20,7 @@ class Endpoints:
 
     def insert(self, values: dict[str, Any]) -> None:
         """Add one endpoint; raises Conflict when another of that name was added in the meantime."""
-        added = insert_new(self._db, endpoints).values(**values).returning(endpoints.c.id)
+        added = insert_new(self._db.dialect.name, endpoints).values(**values).returning(endpoints.c.id)
         if self._db.execute(added).first() is None:
             raise Conflict(f"The endpoint {values['name']} was made by another request just now.", "Try again.")
 

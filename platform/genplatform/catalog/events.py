@@ -51,7 +51,7 @@ class Events:
         """Append log lines; a line that is there already (same run and number) is left as it is."""
         if rows:
             self._in_turn(rows)
-            self._db.execute(insert_new(self._db, logs), list(rows))
+            self._db.execute(insert_new(self._db.dialect.name, logs), list(rows))
 
     def _in_turn(self, rows: Sequence[dict[str, Any]]) -> None:
         """Let nobody else append to these jobs until this transaction is over.

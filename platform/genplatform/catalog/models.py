@@ -21,6 +21,19 @@ _newest = (
     .scalar_subquery()
 )
 
+# Made once: every submit asks them.
+_named = sa.select(models.c.name).where(
+    models.c.tenant_id == sa.bindparam("tenant"), models.c.name.in_(sa.bindparam("names", expanding=True))
+)
+_numbered = (
+    sa.select(models.c.name, model_versions.c.version)
+    .join(models, models.c.id == model_versions.c.model_pk)
+    .where(
+        models.c.tenant_id == sa.bindparam("tenant"),
+        sa.tuple_(models.c.name, model_versions.c.version).in_(sa.bindparam("pairs", expanding=True)),
+    )
+)
+
 
 def _select() -> sa.Select[Any]:
     parent = sa.case(
@@ -69,12 +82,11 @@ class Models:
         found: set[tuple[str, int | None]] = set()
         for batch in batches(any_version):
             # A model has at least one version from its first moment on.
-            query = sa.select(models.c.name).where(models.c.name.in_([ref.name for ref in batch]))
-            found |= {(row.name, None) for row in self._db.execute(query.where(models.c.tenant_id == tenant))}
+            rows = self._db.execute(_named, {"tenant": tenant, "names": [ref.name for ref in batch]})
+            found |= {(row.name, None) for row in rows}
         for batch in batches(one_version):
-            pairs = sa.tuple_(models.c.name, model_versions.c.version).in_([(ref.name, ref.version) for ref in batch])
-            query = sa.select(models.c.name, model_versions.c.version).join(models)
-            rows = self._db.execute(query.where(models.c.tenant_id == tenant, pairs))
+            pairs = [(ref.name, ref.version) for ref in batch]
+            rows = self._db.execute(_numbered, {"tenant": tenant, "pairs": pairs})
             found |= {(row.name, row.version) for row in rows}
         return {ref for ref in refs if (ref.name, ref.version) not in found or ref.alias not in (None, "latest")}
 
@@ -89,7 +101,7 @@ class Models:
 
     def publish(self, tenant: str, name: str, values: dict[str, Any]) -> tuple[int, int]:
         """Add the next version of a model; returns its inside key and its number."""
-        self._db.execute(insert_new(self._db, models).values(tenant_id=tenant, name=name))
+        self._db.execute(insert_new(self._db.dialect.name, models).values(tenant_id=tenant, name=name))
         # The row is held from here: whoever publishes this name at the same time takes the number after ours.
         named = sa.select(models.c.id).where(models.c.tenant_id == tenant, models.c.name == name)
         model_pk = int(self._db.execute(named.with_for_update()).scalar_one())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -28,6 +30,16 @@ class IdTaken(Exception):
     """A public id that was drawn for a new job is another's already; draw again."""
 
 
+_find = sa.select(submissions).where(
+    submissions.c.tenant_id == sa.bindparam("of"), submissions.c.key == sa.bindparam("named")
+)
+
+
+@cache
+def _add(dialect: str) -> Any:
+    return insert_new(dialect, submissions).returning(submissions.c.id)
+
+
 class Submissions:
     """The submissions of one transaction."""
 
@@ -36,8 +48,7 @@ class Submissions:
 
     def find(self, tenant: str, key: str) -> Submission | None:
         """Return what was submitted under this idempotency key."""
-        query = sa.select(submissions).where(submissions.c.tenant_id == tenant, submissions.c.key == key)
-        row = self._db.execute(query).first()
+        row = self._db.execute(_find, {"of": tenant, "named": key}).first()
         if row is None:
             return None
         return Submission(row.id, row.key, row.body_digest, row._mapping["count"], row.created_at)
@@ -48,8 +59,7 @@ class Submissions:
         One that uses the key at the same time is waited for.
         """
         values = {"tenant_id": tenant, "key": key, "body_digest": body_digest, "count": count, "created_at": now}
-        added = insert_new(self._db, submissions).values(**values).returning(submissions.c.id)
-        row = self._db.execute(added).first()
+        row = self._db.execute(_add(self._db.dialect.name), values).first()
         return None if row is None else int(row.id)
 
     def add_jobs(self, columns: Sequence[str], rows: Iterable[append.Row], count: int) -> Sequence[int]:

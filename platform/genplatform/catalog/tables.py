@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection
 
 from genplatform.catalog.columns import Json, Short, Text
 
@@ -288,7 +287,7 @@ def batches(values: Sequence[T], at_once: int = AT_ONCE) -> Iterator[Sequence[T]
         yield values[first : first + at_once]
 
 
-def insert_new(connection: Connection, table: sa.Table) -> Any:
+def insert_new(dialect: str, table: sa.Table) -> Any:
     """Return an INSERT that leaves a row alone whose unique key is there already."""
-    insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
     return insert(table).on_conflict_do_nothing()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from genplatform.domain.names import ModelRef
 from genplatform.errors import SpecProblem
-from genplatform.spec import JobDocument, TrainSpec, Where, model_ref, published_name
+from genplatform.spec import Find, JobDocument, TrainSpec, model_ref, problem_of, published_name
 
 # The columns that a document alone decides, JSON as text.
 COLUMNS = ("name", "kind", "queue", "priority", "labels", "spec", "run", "workers", "done", "total", "unit")
@@ -17,17 +17,17 @@ _SHOWN = ("name", "kind", "queue", "priority", "labels", "spec")
 JSON_COLUMNS = ("labels", "spec")
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One job to be: its values of COLUMNS, what it needs, and the models it makes and uses."""
+class Plan(NamedTuple):
+    """One job to be: its values of COLUMNS, what it needs, the models it makes and uses, and where it stands."""
 
     values: tuple[Any, ...]
     name: str
     needs: Sequence[str]
     publishes: str | None
-    model: str | None
+    model: ModelRef | None
     deadline: float | str | None
-    where: Where
+    document_index: int
+    find: Find
 
     @property
     def priority(self) -> int:
@@ -36,7 +36,7 @@ class Plan:
 
     def problem(self, message: str, path: str, hint: str = "") -> SpecProblem:
         """Return a problem with the top-level field `path`, with its place in the file."""
-        return self.where.problem(message, path, hint)
+        return problem_of(self.find, self.document_index, message, path, hint)
 
     def shown(self) -> dict[str, Any]:
         """Return the plan as a dry run shows it."""
@@ -48,16 +48,16 @@ class Plan:
 def plan(document: JobDocument) -> Plan:
     """Return the plan of a document."""
     spec = document.spec
-    ref = model_ref(spec)
     total, unit = (spec.budget.steps, "steps") if isinstance(spec, TrainSpec) else (getattr(spec, "count", 0), "items")
     labels = json.dumps(spec.labels) if spec.labels else "{}"
-    stored = spec.model_dump_json()
+    values = (spec.name, document.kind, spec.queue, spec.priority, labels, spec.model_dump_json(), 0, 0, 0, total, unit)
     return Plan(
-        (spec.name, document.kind, spec.queue, spec.priority, labels, stored, 0, 0, 0, total, unit),
+        values,
         spec.name,
         tuple(spec.needs),
         published_name(spec),
-        None if ref is None else str(ref),
+        model_ref(spec),
         spec.deadline,
-        document.where,
+        document.document_index,
+        document.find,
     )

@@ -142,7 +142,8 @@ class _Submission:
         in_file = {one.name: index for index, one in enumerate(self.plans)} if outside else {}
         self._open_needs = [_open_needs(one, outside, in_file) if one.needs else 0 for one in self.plans]
         keys = tx.submissions.add_jobs(_COLUMNS, self._rows(submission, now), len(self.plans))
-        tx.submissions.add_needs(self.tenant, _pairs(self.plans, keys, outside, in_file))
+        if outside:
+            tx.submissions.add_needs(self.tenant, _pairs(self.plans, keys, outside, in_file))
         tx.events.add_first(self._events(keys, now), len(keys))
         return [_row(pk, row) for pk, row in zip(keys, islice(self._rows(submission, now), PAGE), strict=False)], keys
 
@@ -164,7 +165,7 @@ class _Submission:
 
 def _open_needs(one: Plan, outside: Needs, in_file: Mapping[str, int]) -> int:
     """Return how many of the jobs that a plan needs have not succeeded yet."""
-    rows = outside[one.where.index]
+    rows = outside[one.document_index]
     return sum(name in in_file for name in one.needs) + sum(row.job_state not in TERMINAL_JOB_STATES for row in rows)
 
 
@@ -174,7 +175,7 @@ def _pairs(
     for one, pk in zip(plans, keys, strict=True):
         if one.needs:
             wanted = [keys[in_file[name]] for name in one.needs if name in in_file]
-            wanted += [row.id for row in outside[one.where.index]]
+            wanted += [row.id for row in outside[one.document_index]]
             yield from ((pk, needed) for needed in dict.fromkeys(wanted))
 
 

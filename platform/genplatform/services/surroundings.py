@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from genplatform.catalog import JobRow, Transaction
-from genplatform.domain.names import ModelRef, parse_model_ref
+from genplatform.domain.names import ModelRef
 from genplatform.domain.states import JobState
 from genplatform.domain.times import rfc3339
 from genplatform.errors import BadSpec, GenctlError, SpecProblem
@@ -38,7 +38,7 @@ def resolve(tx: Transaction, tenant: str, plans: Sequence[Plan], *, lock: bool =
                 if row.job_state in (JobState.FAILED, JobState.CANCELLED):
                     message = f"needs: job {row.job_id} ({row.name}) has {row.state}, so this one could never start."
                     problems.append(plan.problem(message, "needs", "Need a job that can still succeed."))
-        found[plan.where.index] = list(rows.values())
+        found[plan.document_index] = list(rows.values())
         if len(problems) > MAX_PROBLEMS:
             break
     problems += _model_problems(tx, tenant, plans, in_file, found)
@@ -72,19 +72,18 @@ def _model_problems(
     tx: Transaction, tenant: str, plans: Sequence[Plan], in_file: dict[str, Plan], needs: Needs
 ) -> list[SpecProblem]:
     """Return what is wrong with the models of generate jobs: neither there nor promised by a needed job."""
-    refs = {text: parse_model_ref(text) for text in {plan.model for plan in plans} if text is not None}
-    missing = {text: ref for text, ref in refs.items() if ref is not None and tx.models.find(tenant, ref) is None}
+    missing = tx.models.missing(tenant, [ref for ref in {plan.model for plan in plans} if ref is not None])
     if not missing:
         return []
     makers = {plan.publishes: plan.name for plan in reversed(plans) if plan.publishes is not None}
     published = {row.id: published_name(parse_stored(row.spec)) for rows in needs.values() for row in rows}
     problems: list[SpecProblem] = []
     for plan in plans:
-        ref = missing.get(plan.model or "")
-        if ref is None:
+        ref = plan.model
+        if ref is None or ref not in missing:
             continue
         promised = {in_file[name].publishes for name in plan.needs if name in in_file}
-        promised |= {published[row.id] for row in needs.get(plan.where.index, ())}
+        promised |= {published[row.id] for row in needs.get(plan.document_index, ())}
         if ref.name not in promised:
             hint = "" if ref.name in makers else lookup.model_hint(tx, tenant, ref.name)
             problems.append(_model_problem(plan, ref, makers.get(ref.name), hint))

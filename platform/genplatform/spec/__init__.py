@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from genplatform.spec.demand import deadline_at, demand, demand_of_resources, model_ref, published_name, retry_policy
 from genplatform.spec.documents import GenerateSpec, JobSpec, TrainSpec, parse_stored
-from genplatform.spec.family import Where
+from genplatform.spec.family import Find, problem_of
 from genplatform.spec.loader import JobDocument, load
 from genplatform.spec.pieces import JSON_LINES, MOST_BYTES
 from genplatform.spec.problems import at_most
@@ -17,12 +17,12 @@ __all__ = [
     "MAX_BYTES",
     "MAX_PROBLEMS",
     "MOST_BYTES",
+    "Find",
     "GenerateSpec",
     "JobDocument",
     "JobSpec",
     "RecipeBook",
     "TrainSpec",
-    "Where",
     "at_most",
     "deadline_at",
     "demand",
@@ -31,6 +31,7 @@ __all__ = [
     "load",
     "model_ref",
     "parse_stored",
+    "problem_of",
     "published_name",
     "retry_policy",
 ]

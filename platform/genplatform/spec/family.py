@@ -14,19 +14,13 @@ LONGEST_NAME = 63
 MOST_CIRCLES = 5
 MOST_NEEDS_IN_ALL = 500_000
 
+# Returns a document of the file by its index, from 0, with its places.
+Find = Callable[[int], Document]
 
-class Where:
-    """A document of a file, to be found again when something is wrong with it. `index` counts from 0."""
 
-    __slots__ = ("_find", "index")
-
-    def __init__(self, index: int, find: Callable[[int], Document]) -> None:
-        self.index = index
-        self._find = find
-
-    def problem(self, message: str, path: str, hint: str = "") -> SpecProblem:
-        """Return a problem with the top-level field `path`, with its place in the file."""
-        return placed(Found(SpecProblem(message, path, hint=hint), (path,)), self._find(self.index), self.index)
+def problem_of(find: Find, index: int, message: str, path: str, hint: str = "") -> SpecProblem:
+    """Return a problem with the top-level field `path` of a document, with its place in the file."""
+    return placed(Found(SpecProblem(message, path, hint=hint), (path,)), find(index), index)
 
 
 class Family:
@@ -35,9 +29,9 @@ class Family:
     def __init__(self) -> None:
         self._taken: set[str] = set()
         self._last: dict[str, int] = {}
-        self._by_name: dict[str, Where] = {}
-        self._needs: dict[int, tuple[str, Sequence[str], Where]] = {}
-        self._problems: list[SpecProblem] = []
+        self._by_name: dict[str, int] = {}
+        self._twice: list[tuple[int, str]] = []
+        self._needs: dict[int, tuple[str, Sequence[str]]] = {}
         self._links = 0
 
     def given(self, name: str) -> None:
@@ -55,35 +49,35 @@ class Family:
         self._taken.add(name)
         return name
 
-    def join(self, name: str, needs: Sequence[str], where: Where) -> None:
+    def join(self, index: int, name: str, needs: Sequence[str]) -> None:
         """Add a job under its final name."""
-        first = self._by_name.setdefault(name, where)
-        if first is not where and len(self._problems) <= MAX_PROBLEMS:
-            message = f"Two jobs of the file are named {shown(name)}."
-            self._problems.append(where.problem(message, "name", "Give each its own name."))
+        if self._by_name.setdefault(name, index) != index:
+            self._twice.append((index, name))
         if needs:
             self._links += len(needs)
-            self._needs[where.index] = (name, needs, where)
+            self._needs[index] = name, needs
 
-    def problems(self) -> list[SpecProblem]:
+    def problems(self, find: Find) -> list[SpecProblem]:
         """Return what is wrong between the jobs, now that all have joined."""
-        problems = list(self._problems)
         if self._links > MOST_NEEDS_IN_ALL:
             message = f"The jobs of the file name {self._links} needs; at most {MOST_NEEDS_IN_ALL} are taken at once."
-            problems.append(SpecProblem(message, "needs", hint="Split the file into several."))
-            return problems
-        for name, needs, where in self._needs.values():
-            for need in needs:
-                other = self._by_name.get(need)
-                if other is where:
-                    message = f"The job {shown(need)} needs itself."
-                    problems.append(where.problem(message, "needs", "Take it out of needs."))
-                elif other is not None and other.index > where.index:
-                    # Looking for a circle costs a walk through the file; a few of them tell enough.
-                    circle = self._road(need, name) if len(problems) < MOST_CIRCLES else []
-                    problems.append(_backwards(where, name, need, circle))
+            return [SpecProblem(message, "needs", hint="Split the file into several.")]
+        problems = [
+            problem_of(find, index, f"Two jobs of the file are named {shown(name)}.", "name", "Give each its own name.")
+            for index, name in self._twice[: MAX_PROBLEMS + 1]
+        ]
+        for index, (name, needs) in self._needs.items():
             if len(problems) > MAX_PROBLEMS:
                 break
+            for need in needs:
+                other = self._by_name.get(need)
+                if other == index:
+                    message = f"The job {shown(need)} needs itself."
+                    problems.append(problem_of(find, index, message, "needs", "Take it out of needs."))
+                elif other is not None and other > index:
+                    # Looking for a circle costs a walk through the file; a few of them tell enough.
+                    circle = self._road(need, name) if len(problems) < MOST_CIRCLES else []
+                    problems.append(problem_of(find, index, *_backwards(name, need, circle)))
         return problems
 
     def _road(self, start: str, end: str) -> list[str]:
@@ -98,8 +92,7 @@ class Family:
                     road.insert(0, name)
                     name = came[name]
                 return road
-            entry = self._needs.get(self._by_name[name].index)
-            for need in entry[1] if entry else ():
+            for need in self._needs.get(self._by_name[name], ("", ()))[1]:
                 if need in self._by_name and need not in came:
                     came[need] = name
                     line.append(need)
@@ -111,10 +104,9 @@ def _numbered(wanted: str, number: int) -> str:
     return wanted[: LONGEST_NAME - len(tail)] + tail
 
 
-def _backwards(where: Where, name: str, need: str, circle: Sequence[str]) -> SpecProblem:
+def _backwards(name: str, need: str, circle: Sequence[str]) -> tuple[str, str, str]:
+    """Return message, path and hint for a need that stands later in the file."""
     if circle:
         names = " -> ".join(shown(one) for one in (name, *circle))
-        return where.problem(f"The jobs need each other in a circle: {names}.", "needs", "Take one of the needs out.")
-    return where.problem(
-        f"needs names {shown(need)}, which stands later in the file.", "needs", "Put the job that is needed first."
-    )
+        return f"The jobs need each other in a circle: {names}.", "needs", "Take one of the needs out."
+    return f"needs names {shown(need)}, which stands later in the file.", "needs", "Put the job that is needed first."

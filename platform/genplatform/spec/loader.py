@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from genplatform.errors import BadSpec, SpecProblem
 from genplatform.spec.common import JobSpec
-from genplatform.spec.family import Family, Where
+from genplatform.spec.family import Family, Find, problem_of
 from genplatform.spec.kinds import KINDS
 from genplatform.spec.overrides import Changes
 from genplatform.spec.pieces import JSON_LINES, NotJson, Pieces
@@ -23,22 +23,18 @@ from genplatform.spec.words import Found, shown
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class JobDocument:
-    """One job that a file asks for. `document_index` counts the file's jobs from 0."""
+    """One job that a file asks for. `document_index` counts the file's jobs from 0; `find` finds documents again."""
 
     spec: JobSpec
     kind: str
-    where: Where = field(compare=False, repr=False)
-
-    @property
-    def document_index(self) -> int:
-        """Which of the file's jobs it is, from 0."""
-        return self.where.index
+    document_index: int
+    find: Find = field(compare=False, repr=False)
 
     def problem(self, message: str, path: str, hint: str = "") -> SpecProblem:
         """Return a problem with the top-level field `path`, found after loading, with its place in the file."""
-        return self.where.problem(message, path, hint)
+        return problem_of(self.find, self.document_index, message, path, hint)
 
 
 @overload
@@ -112,14 +108,15 @@ class _Made:
         self._make = make
         self._family = Family()
         self._made: list[Any] = []
-        self._unnamed: list[tuple[JobSpec, Where]] = []
+        self._unnamed: list[tuple[int, JobSpec]] = []
+        self._find: Find = _nowhere
 
     def all(self) -> list[Any]:
         """Return what was made; raises BadSpec when anything is wrong."""
         if not self.problems:
-            for spec, where in self._unnamed:
-                self._join(spec, self._family.name(spec.default_name()), where)
-            self.problems = self._family.problems()
+            for index, spec in self._unnamed:
+                self._made[index] = self._join(index, spec, self._family.name(spec.default_name()))
+            self.problems = self._family.problems(self._find)
         if self.problems:
             raise BadSpec(at_most(MAX_PROBLEMS, self.problems))
         return self._made
@@ -128,6 +125,7 @@ class _Made:
         """Read the whole file by the reader that knows where everything stands."""
         documents, problems = read(body, media_type)
         self.problems += problems
+        self._find = documents.__getitem__
         for index, document in enumerate(documents):
             if len(self.problems) > MAX_PROBLEMS:
                 return
@@ -135,7 +133,7 @@ class _Made:
             spec, found = _check(document, index, self._recipes)
             self.problems += found
             if spec is not None:
-                self._take(spec, Where(index, documents.__getitem__))
+                self._take(index, spec)
         self._finish(len(documents))
 
     def read_at_once(self, pieces: Pieces) -> None:
@@ -148,6 +146,7 @@ class _Made:
                 self._changes.apply(document)
             return document
 
+        self._find = again
         for index, (data, doubtful) in enumerate(pieces):
             if len(self.problems) + len(pieces.problems) > MAX_PROBLEMS:
                 break
@@ -160,7 +159,7 @@ class _Made:
                 if spec is None:
                     spec = self._look_again(pieces, index)
             if spec is not None:
-                self._take(spec, Where(index, again))
+                self._take(index, spec)
         self.problems += pieces.problems
         self._finish(index + 1)
 
@@ -177,24 +176,21 @@ class _Made:
         if self._changes:
             self.problems += [replace(problem, document=index) for problem in self._changes.apply(document)]
 
-    def _take(self, spec: JobSpec, where: Where) -> None:
+    def _take(self, index: int, spec: JobSpec) -> None:
         if self.problems:
             return  # nothing will be made of it
-        if spec.name:
-            self._family.given(spec.name)
-            self._join(spec, spec.name, where)
+        name = spec.name
+        if name:
+            self._family.given(name)
+            self._made.append(self._join(index, spec, name))
         else:
-            self._unnamed.append((spec, where))
+            self._unnamed.append((index, spec))
             self._made.append(None)
 
-    def _join(self, spec: JobSpec, name: str, where: Where) -> None:
+    def _join(self, index: int, spec: JobSpec, name: str) -> Any:
         spec = spec.completed(name)
-        self._family.join(name, spec.needs, where)
-        made = self._make(JobDocument(spec, spec.kind, where))
-        if where.index < len(self._made):
-            self._made[where.index] = made
-        else:
-            self._made.append(made)
+        self._family.join(index, name, spec.needs)
+        return self._make(JobDocument(spec, spec.kind, index, self._find))
 
     def _finish(self, count: int) -> None:
         if len(self.problems) > MAX_PROBLEMS:
@@ -207,6 +203,10 @@ class _Made:
 
 def _itself(document: JobDocument) -> JobDocument:
     return document
+
+
+def _nowhere(_: int) -> Document:
+    return Document()
 
 
 def _sound(data: Any, recipes: RecipeBook) -> JobSpec | None:

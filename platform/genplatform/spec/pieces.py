@@ -11,7 +11,6 @@ import math
 import re
 from array import array
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from genplatform.errors import BadSpec, SpecProblem, TooLarge
@@ -76,11 +75,9 @@ class Pieces:
         start, end = self._starts[index], self._ends[index]
         place = self._place(start)
         try:
-            document, problems = read_piece(self._text[start:end], index)
+            return read_piece(self._text[start:end], index, place)
         except BadSpec as error:
-            document, problems = Document(values={(): Place(1, 1)}), list(error.problems)
-        document.move(place)
-        return document, [_moved(problem, place, index) for problem in problems]
+            return Document(values={(): place}), list(error.problems)
 
     def place_of(self, at: int) -> Place:
         """Return the line and column of a place in the text."""
@@ -237,10 +234,3 @@ def _holds_control(data: Any) -> bool:
         elif isinstance(value, list):
             left.extend(value)
     return False
-
-
-def _moved(problem: SpecProblem, place: Place, index: int) -> SpecProblem:
-    if not problem.line:
-        return replace(problem, document=index)
-    moved = Place(problem.line, problem.column).after(place)
-    return replace(problem, line=moved.line, column=moved.column, document=index)

@@ -18,9 +18,12 @@ class Place:
 
     def after(self, start: Place) -> Place:
         """Return where this place of a piece is in the whole, in which the piece begins at `start`."""
-        if not self.line:
+        if not self.line or start == FIRST:
             return self
         return Place(start.line + self.line - 1, self.column + (start.column - 1 if self.line == 1 else 0))
+
+
+FIRST = Place(1, 1)
 
 
 @dataclass
@@ -54,11 +57,6 @@ class Document:
             if shorter and origin[:shorter] == path[:shorter]:
                 return words
         return ""
-
-    def move(self, start: Place) -> None:
-        """Let all places be those of the whole, in which this document begins at `start`."""
-        for places in (self.values, self.keys):
-            places.update({path: place.after(start) for path, place in places.items()})
 
     def is_wrong(self, path: FieldPath) -> bool:
         """Tell whether `path`, or something around it, was refused already."""

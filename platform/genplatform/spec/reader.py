@@ -26,7 +26,7 @@ import yaml
 
 from genplatform.errors import BadSpec, SpecProblem, TooLarge
 from genplatform.spec.decoding import MAX_DEPTH, checked_json, decode, has_tab, refuse_directives, refuse_unreadable
-from genplatform.spec.places import Document, Place, stop
+from genplatform.spec.places import FIRST, Document, Place, stop
 from genplatform.spec.words import FieldPath, dotted, shown
 
 # Without libyaml the parser is about thirty times slower; the bound on time is kept by a smaller one on size.
@@ -74,15 +74,21 @@ def read(body: bytes, media_type: str = "application/yaml") -> tuple[list[Docume
     return [d for d in documents if d.data is not None], reader.problems
 
 
-def read_piece(text: str, index: int) -> tuple[Document, list[SpecProblem]]:
+def read_piece(text: str, index: int, start: Place) -> tuple[Document, list[SpecProblem]]:
     """Return the JSON document that `text` is, the file's `index`th, and the problems that allowed reading on.
 
-    Places count from the text's own start. Raises BadSpec.
+    It begins at `start` of the file, and its places are those in the file. Raises BadSpec.
     """
     if len(text) > MAX_BYTES:
-        stop(f"The document has {len(text)} characters; at most {MAX_BYTES} are read.", Place(1, 1), document=index)
-    reader = _Reader(index)
-    documents = reader.documents(checked_json(text))
+        stop(f"The document has {len(text)} characters; at most {MAX_BYTES} are read.", start, document=index)
+    try:
+        checked = checked_json(text)
+    except BadSpec as error:
+        (problem,) = error.problems
+        place = Place(problem.line, problem.column).after(start)
+        stop(problem.message, place, problem.hint, index)
+    reader = _Reader(index, start)
+    documents = reader.documents(checked)
     return documents[0], reader.problems
 
 
@@ -126,9 +132,10 @@ class _Frame:
 class _Reader:
     """Builds documents out of the parser's events, with a stack of its own instead of recursion."""
 
-    def __init__(self, index: int = 0) -> None:
+    def __init__(self, index: int = 0, start: Place = FIRST) -> None:
         self.problems: list[SpecProblem] = []
         self._index = index
+        self._start = start
 
     def documents(self, text: str) -> list[Document]:
         """Return every document of `text`, empty ones included."""
@@ -140,7 +147,7 @@ class _Reader:
                     self._index += 1
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            place = Place(mark.line + 1, mark.column + 1) if mark else Place()
+            place = self._place(mark) if mark else Place()
             problem = error.problem or "it cannot be read"
             hint = "Indent with spaces, not with tabs." if mark and has_tab(text, mark.line) else ""
             stop(f"The job file is not valid YAML: {_plain(problem)}.", place, hint, self._index)
@@ -154,7 +161,7 @@ class _Reader:
         stack: list[_Frame] = []
         events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
         for event in events:
-            place = Place(event.start_mark.line + 1, event.start_mark.column + 1)
+            place = self._place(event.start_mark)
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > MAX_DOCUMENTS:
@@ -172,6 +179,9 @@ class _Reader:
                 self._node(event, place, document, stack)
             elif isinstance(event, yaml.CollectionEndEvent):
                 stack.pop()
+
+    def _place(self, mark: Any) -> Place:
+        return Place(mark.line + 1, mark.column + 1).after(self._start)
 
     def _refuse_tricks(self, event: Any, place: Place) -> None:
         written_out = "Write the value out where it is used."
