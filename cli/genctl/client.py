@@ -12,29 +12,29 @@ Methods return the documents of the API as dicts and lists, and raise the errors
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 from genctl import connection
+from genctl.jobfiles import LINES, Sent, Spec, Upload, as_body, as_lines, check_length, read_file
 from genctl.transport import Transport, segment
 from genplatform.domain.states import TERMINAL_JOB_STATES
-from genplatform.errors import BadRequest, TooLarge, WaitTimedOut
+from genplatform.errors import BadRequest, WaitTimedOut
 from genplatform.settings import Settings, load
 
 PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 1.0
-LONGEST_JOB_FILE = 1 << 20
+# A hundred thousand jobs are checked and committed before the answer is given.
+SUBMIT_SECONDS = 300.0
+PAGE = 1000
 API = "/api/v1"
-JSON = "application/json"
-YAML = "application/yaml"
 
 Json = dict[str, Any]
-Spec = Mapping[str, Any] | Sequence[Mapping[str, Any]] | Path | str | bytes
 
 
 class Client:
@@ -84,28 +84,74 @@ class Client:
         dry_run: bool = False,
         media_type: str | None = None,
     ) -> list[Json]:
-        """Submit a job file and return its jobs.
+        """Submit a job file and return its jobs, all of them.
 
         `spec` is one document or several as dicts, the file's text, or a Path to it. `sets`
         are `key=value` overrides. Submitting again with the same `key` is the same jobs;
         without one each call makes its own and keeps it across its retries. `media_type` says
-        what the text is, where it is not YAML.
+        what the text is, where it is not YAML. For very many jobs see `submit_many`.
         """
-        body, natural_type = _body(spec)
-        answer = self._http.json(
-            "POST",
-            f"{API}/jobs",
-            content=body,
-            headers={"Content-Type": media_type or natural_type, "Idempotency-Key": key or uuid.uuid4().hex},
-            params={
-                "set": list(sets) or None,
-                "name": name,
-                "queue": queue,
-                "priority": priority,
-                "dry_run": dry_run or None,
-            },
-        )
-        return _items(answer, "jobs")
+        body, natural_type = as_body(spec)
+        wish = {"set": list(sets) or None, "name": name, "queue": queue, "priority": priority}
+        answer = self._submit(body, media_type or natural_type, key, dry_run=dry_run or None, **wish)
+        made = _items(answer, "jobs")
+        if answer.get("next") is not None:
+            made += self.all_submitted(str(answer["key"]), after=answer["next"])
+        return made
+
+    def submit_many(
+        self,
+        documents: Iterable[Mapping[str, Any]] | Path | bytes,
+        *,
+        sets: Sequence[str] = (),
+        name: str | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        key: str | None = None,
+        dry_run: bool = False,
+        media_type: str | None = None,
+        on_progress: Sent | None = None,
+    ) -> Json:
+        """Submit up to 100,000 jobs in one request, all or none; returns `{"jobs", "next", "count", "key"}`.
+
+        `jobs` are the first of them; `all_submitted(key)` yields them all, `submission(key)`
+        tells how they stand. `documents` are dicts, or a Path to a JSON or JSON Lines file, or
+        such a file's bytes with their `media_type`. `on_progress` is told how many bytes have
+        been sent, and of how many.
+        """
+        if isinstance(documents, bytes):
+            body, natural_type = documents, media_type or LINES
+            check_length(body, natural_type, "given")
+        else:
+            body, natural_type = read_file(documents) if isinstance(documents, Path) else as_lines(documents)
+        wish = {"set": list(sets) or None, "name": name, "queue": queue, "priority": priority}
+        upload = Upload(body, on_progress)
+        return self._submit(upload, media_type or natural_type, key, dry_run=dry_run or None, **wish)
+
+    def submission(self, key: str) -> Json:
+        """Return `{"key", "count", "states": {state: n}, "created_at"}` of what was submitted under that key."""
+        return self._http.json("GET", _submission(key))
+
+    def submitted(self, key: str, *, limit: int | None = None, after: str | None = None) -> Json:
+        """Return a page `{"jobs", "next", "count", "key"}` of a submission's jobs, in their order."""
+        return self._http.json("GET", _submission(key, "jobs"), params={"limit": limit, "after": after})
+
+    def all_submitted(self, key: str, after: str | None = None) -> Iterator[Json]:
+        """Yield every job of a submission, page by page."""
+        while True:
+            page = self.submitted(key, limit=PAGE, after=after)
+            yield from _items(page, "jobs")
+            after = page.get("next")
+            if after is None:
+                return
+
+    def _submit(self, body: bytes | Upload, media_type: str, key: str | None, **wish: Any) -> Json:
+        headers = {"Content-Type": media_type, "Idempotency-Key": key or uuid.uuid4().hex}
+        more: Json = {}
+        if isinstance(body, Upload):
+            headers["Content-Length"] = str(len(body))
+            more = {"answer_seconds": SUBMIT_SECONDS}
+        return self._http.json("POST", f"{API}/jobs", content=body, headers=headers, params=wish, **more)
 
     def jobs(
         self,
@@ -316,47 +362,11 @@ def is_over(job: Mapping[str, Any]) -> bool:
     return job.get("state") in TERMINAL_JOB_STATES
 
 
-def read_job_file(path: Path) -> bytes:
-    """Return a job file's bytes; one over 1 MiB is refused before it is read whole."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(LONGEST_JOB_FILE + 1)
-            size = path.stat().st_size
-    except FileNotFoundError:
-        raise BadRequest(f"There is no job file {path}.", "Check the path, or give `-` to read stdin.") from None
-    except OSError as error:
-        raise BadRequest(
-            f"The job file {path} cannot be read: {error.strerror}.", "Give a file that you may read."
-        ) from (error)
-    return check_length(data, str(path), size)
-
-
-def check_length(data: bytes, source: str, size: int = 0) -> bytes:
-    """Return `data`, or raise TooLarge when it is longer than a job file may be (`size`: how long it really is)."""
-    if len(data) > LONGEST_JOB_FILE:
-        known = f"{size:,}" if size > LONGEST_JOB_FILE else f"more than {LONGEST_JOB_FILE:,}"
-        raise TooLarge(
-            f"The job file {source} has {known} bytes; {LONGEST_JOB_FILE:,} are allowed.",
-            "A job file says what to do; data and prompts belong in files of their own that it names.",
-        )
-    return data
-
-
-def _body(spec: Spec) -> tuple[bytes, str]:
-    match spec:
-        case Path():
-            return read_job_file(spec), JSON if spec.suffix == ".json" else YAML
-        case str() | bytes():
-            data = spec.encode() if isinstance(spec, str) else spec
-            return check_length(data, "given"), YAML
-        case Mapping():
-            return check_length(_dumps(spec), "given"), JSON
-    # Several documents travel as a YAML stream, of which each JSON document is one.
-    return check_length(b"\n---\n".join(_dumps(document) for document in spec), "given"), YAML
-
-
-def _dumps(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(dict(document), ensure_ascii=False, allow_nan=False).encode()
+def _submission(key: str, rest: str = "") -> str:
+    # A key may hold a slash; only what a path would lose cannot be asked for.
+    if not key.strip("/.") or key != key.strip("/"):
+        raise BadRequest(f"{key!r} names no submission.", "Give the Idempotency-Key of a submit.")
+    return f"{API}/submissions/{quote(key, safe='')}" + (f"/{rest}" if rest else "")
 
 
 def _job(ref: str, rest: str = "") -> str:

@@ -6,7 +6,7 @@ key, cancels and endpoint wishes because asking twice is asking once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -74,16 +74,22 @@ class Transport:
         *,
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-        content: bytes | None = None,
+        content: bytes | Iterable[bytes] | None = None,
         json: Any = None,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> httpx.Response:
         """Send a request and return its answer. Parameters that are None are left out.
+
+        `content` that comes in pieces is asked for them again when the request is tried again.
 
         Raises the GenctlError that a refusal stands for, and Unavailable when nothing
         answered for as long as the patience lasts.
         """
         given = {k: _wire(v) for k, v in (params or {}).items() if v is not None}
-        request = self._http.build_request(method, path, params=given, headers=headers, content=content, json=json)
+        timeout = httpx.Timeout(answer_seconds, connect=CONNECT_SECONDS)
+        request = self._http.build_request(
+            method, path, params=given, headers=headers, content=content, json=json, timeout=timeout
+        )
         return self._retrying(self._once, request)
 
     def probe(self, path: str, seconds: float = 2.0) -> bool:

@@ -22,7 +22,7 @@ FLAGS = {
     "logs": "JOB --follow -f --tail --since --run --json --help",
     "events": "JOB --type -t --limit -l --after --json --help",
     "wait": "JOB... --timeout --json --help",
-    "watch": "JOB... --help",
+    "watch": "JOB... --submission --help",
     "cancel": "JOB... --json --help",
     "pause": "JOB... --json --help",
     "resume": "JOB... --json --help",

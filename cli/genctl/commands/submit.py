@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 import sys
+import time
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,52 +49,95 @@ def submit(
     detach: bool,
     as_json: bool,
 ) -> int:
-    """Submit a job file (YAML or JSON; - reads stdin) and follow its jobs.
+    """Submit a job file (YAML, JSON or JSON Lines; - reads stdin) and follow its jobs.
 
-    Ctrl-C detaches and never cancels. The exit code is the worst of the jobs. The local
-    platform is started when it is wanted and down. --json prints the jobs and returns at once.
+    All of them are made, or none. Ctrl-C detaches and never cancels. The exit code is the worst of
+    the jobs. The local platform is started when it is wanted and down. --json prints the jobs and
+    returns at once.
     """
-    from genctl import output
-
     _check_sets(sets)
     body, media_type = _read(file)
     if code := session.ensure_up():
         return code
+    key = key or uuid.uuid4().hex
+    begun = time.monotonic()
+    wish: dict[str, Any] = {"sets": sets, "name": name, "queue": queue, "priority": priority, "dry_run": dry_run}
     with session.client() as client:
         try:
-            jobs = client.submit(
-                body,
-                sets=sets,
-                name=name,
-                queue=queue,
-                priority=priority,
-                key=key,
-                dry_run=dry_run,
-                media_type=media_type,
-            )
+            made = _hand_in(client, body, quiet=as_json, key=key, media_type=media_type, **wish)
         except BadSpec as error:
             return failures.report(
                 error, debug=bool(ctx.find_root().params.get("debug")), source="stdin" if file == STDIN else file
             )
-        if as_json:
-            output.emit_json({"jobs": jobs, "next": None})
-            return 0
-        if dry_run:
-            _print_plan(jobs)
-            return 0
+        return _go_on(client, made, key, time.monotonic() - begun, as_json=as_json, dry_run=dry_run, detach=detach)
+
+
+def _hand_in(client: Client, body: bytes, *, quiet: bool, key: str, **wish: Any) -> dict[str, Any]:
+    from genctl import bulk, text
+
+    try:
+        with bulk.upload(len(body), quiet=quiet) as sent:
+            return client.submit_many(body, key=key, on_progress=sent, **wish)
+    except Unavailable as error:
+        again = f"Submit it again with `--key {shlex.quote(text.clean(key))}`: what was made already is not made twice."
+        raise Unavailable(error.message, f"{error.hint} {again}".strip()) from error
+
+
+def _go_on(
+    client: Client, made: dict[str, Any], key: str, seconds: float, *, as_json: bool, dry_run: bool, detach: bool
+) -> int:
+    """Tell what was made, and follow it."""
+    from genctl import bulk, output
+
+    jobs = list(made.get("jobs") or ())
+    count = int(made.get("count", len(jobs)))
+    if as_json:
+        output.emit_json({"next": None} | made)
+        return 0
+    if dry_run:
+        _print_plan(jobs, count)
+        return 0
+    many = count > bulk.FEW
+    if many:
+        output.say(f"{count:,} jobs submitted in {seconds:.1f} s")
+        sys.stdout.flush()
+    else:
         _print_ids(jobs)
-        if detach:
-            output.note(f"Follow with `genctl watch {_refs(jobs)}`.")
-            return 0
-        return _follow(client, jobs)
+    if detach:
+        output.note(f"Follow with `genctl watch {_submission(key) if many else _refs(jobs)}`.")
+        return 0
+    return _follow_many(client, key) if many else _follow(client, jobs)
 
 
 @click.command(short_help="Follow jobs until they are over.")
-@click.argument("jobs", metavar="JOB...", nargs=-1, required=True, shell_complete=session.complete_job)
-def watch(jobs: tuple[str, ...]) -> int:
+@click.argument("jobs", metavar="JOB...", nargs=-1, shell_complete=session.complete_job)
+@click.option("--submission", metavar="KEY", help="Follow all jobs that were submitted under this idempotency key.")
+def watch(jobs: tuple[str, ...], submission: str | None) -> int:
     """Follow every JOB until it is over. Ctrl-C detaches and never cancels."""
+    if bool(jobs) == (submission is not None):
+        raise click.UsageError("Name the jobs to follow, or a --submission.")
     with session.client() as client:
+        if submission is not None:
+            return _follow_many(client, submission)
         return _follow(client, [client.job(job) for job in jobs])
+
+
+def _follow_many(client: Client, key: str) -> int:
+    from genctl import bulk, output
+
+    come_back = f"The jobs go on. Come back with `genctl watch {_submission(key)}`."
+    try:
+        ended = bulk.follow(client, key)
+    except KeyboardInterrupt:
+        output.note(f"\nDetached. {come_back}")
+        return 0
+    except Unavailable as error:
+        raise Unavailable(error.message, f"{error.hint} {come_back}") from error
+    code = bulk.exit_code(ended)
+    output.say(f"All are over: {bulk.stands(ended)}.")
+    if code:
+        output.next_steps([("which ones", "genctl ps --state failed --state cancelled")])
+    return code
 
 
 def _follow(client: Client, jobs: Sequence[dict[str, Any]]) -> int:
@@ -121,23 +166,9 @@ def _check_sets(sets: Sequence[str]) -> None:
 
 
 def _read(file: str) -> tuple[bytes, str]:
-    from genctl.client import JSON, LONGEST_JOB_FILE, YAML, check_length, read_job_file
+    from genctl.jobfiles import read_file, read_stream
 
-    if file != STDIN:
-        path = Path(file)
-        return read_job_file(path), JSON if path.suffix == ".json" else YAML
-    body = check_length(sys.stdin.buffer.read(LONGEST_JOB_FILE + 1), "on stdin")
-    return body, JSON if _is_json(body) else YAML
-
-
-def _is_json(body: bytes) -> bool:
-    if not body.lstrip().startswith((b"{", b"[")):
-        return False
-    try:
-        json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    return True
+    return read_stream(sys.stdin.buffer.read) if file == STDIN else read_file(Path(file))
 
 
 def _print_ids(jobs: Sequence[dict[str, Any]]) -> None:
@@ -148,7 +179,7 @@ def _print_ids(jobs: Sequence[dict[str, Any]]) -> None:
     sys.stdout.flush()
 
 
-def _print_plan(jobs: Sequence[dict[str, Any]]) -> None:
+def _print_plan(jobs: Sequence[dict[str, Any]], count: int) -> None:
     from genctl import output
 
     columns = [
@@ -158,7 +189,9 @@ def _print_plan(jobs: Sequence[dict[str, Any]]) -> None:
         output.Column("PRIORITY", keep=4, right=True),
     ]
     output.table(columns, [(j.get("name"), j.get("kind"), j.get("queue"), j.get("priority")) for j in jobs])
-    output.note(f"The file is good: it would submit {len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}.")
+    if count > len(jobs):
+        output.note(f"These are the first {len(jobs):,}.")
+    output.note(f"The file is good: it would submit {count:,} {'job' if count == 1 else 'jobs'}.")
 
 
 def _print_results(ended: Sequence[Followed]) -> None:
@@ -179,3 +212,9 @@ def _refs(jobs: Sequence[dict[str, Any]]) -> str:
     from genctl import text
 
     return " ".join(text.clean(job.get("id")) for job in jobs)
+
+
+def _submission(key: str) -> str:
+    from genctl import text
+
+    return f"--submission {shlex.quote(text.clean(key))}"
