@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from genplatform import settings as surroundings
 from genplatform.errors import GenctlError
@@ -45,10 +46,10 @@ def _dispatcher(settings: Settings, args: argparse.Namespace) -> None:
     assembly.run_dispatcher(settings, args.api_url)
 
 
-def _db(settings: Settings, _: argparse.Namespace) -> None:
-    from genplatform import assembly
+def _db(settings: Settings, args: argparse.Namespace) -> int:
+    from genplatform.local import records
 
-    assembly.upgrade(settings)
+    return records.run(settings, args)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,9 +79,31 @@ def _parser() -> argparse.ArgumentParser:
     api.add_argument("--port", type=int, required=True)
     dispatcher = add("dispatcher", _dispatcher, "decide what runs, and start it")
     dispatcher.add_argument("--api-url", required=True, help="where nodes reach the API")
-    db = add("db", _db, "the catalog's database")
-    db.add_argument("action", choices=["upgrade"], help="bring its tables to this version")
+    _add_db(
+        add("db", _db, "look after the record that the platform keeps").add_subparsers(metavar="ACTION", required=True)
+    )
     return parser
+
+
+def _add_db(actions: Any) -> None:
+    def add(name: str, summary: str) -> argparse.ArgumentParser:
+        sub: argparse.ArgumentParser = actions.add_parser(name, help=summary, description=summary)
+        sub.set_defaults(action=name)
+        sub.add_argument("--json", action="store_true", help="write JSON for programs")
+        return sub
+
+    add("upgrade", "bring its tables to this version's revision")
+    add("backup", "write one moment of it into a file").add_argument("file", metavar="FILE")
+    restore = add("restore", "load a backup into a database that holds no record")
+    restore.add_argument("file", metavar="FILE")
+    restore.add_argument("--into", metavar="URL", help="the database (default: the one of the settings)")
+    verify = add("verify", "hold it to its own laws and to the store")
+    verify.add_argument("--deep", action="store_true", help="also read every file and compare its digest")
+    prune = add("prune", "remove jobs that ended long ago")
+    prune.add_argument("--older-than", required=True, metavar="AGE", help="such as 30d: those that ended before then")
+    prune.add_argument("--keep", type=int, default=0, metavar="N", help="keep the N that ended last in any case")
+    prune.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    prune.add_argument("--files", action="store_true", help="also remove their files in the store")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -61,11 +61,6 @@ def in_memory(secret: str = "secret", url: str = "http://127.0.0.1:1") -> Wiring
     )
 
 
-def upgrade(settings: Settings) -> str:
-    """Bring the catalog's tables to the newest revision; returns it."""
-    return migrate.upgrade(settings.database)
-
-
 def run_api(settings: Settings, host: str, port: int) -> None:
     """Serve the API until SIGTERM."""
     from genplatform.api.server import serve

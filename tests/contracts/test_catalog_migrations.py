@@ -45,7 +45,8 @@ def test_an_upgrade_from_nothing_reaches_the_newest_revision_and_a_second_change
     reached = migrate.upgrade(empty_database_url)
     again = migrate.upgrade(empty_database_url)
 
-    assert reached == again == migrate.head()
+    assert reached == migrate.Upgraded(None, migrate.head())
+    assert again == migrate.Upgraded(migrate.head(), migrate.head())
     assert versions_of_noise(empty_database_url) == 1
     Catalog(empty_database_url).check()
 

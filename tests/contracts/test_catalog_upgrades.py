@@ -70,7 +70,7 @@ def test_from_0001_each_submission_keeps_its_jobs_in_order(empty_database_url):
         without = tx.jobs.by_id("default", ids[3])
         noise = tx.models.find("default", ModelRef("noise", version=1))
     catalog.close()
-    assert reached == migrate.head()
+    assert reached == migrate.Upgraded("0001", migrate.head())
     assert owned == {
         ("default", "two"): [("default", ids[0]), ("default", ids[1])],
         ("default", "one"): [("default", ids[2])],

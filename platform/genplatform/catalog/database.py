@@ -27,6 +27,8 @@ POOL_SECONDS = 30.0
 # The most connections one process opens, and how many of them it keeps open.
 CONNECTIONS = 40
 KEPT_CONNECTIONS = 10
+# How our sessions are known among those of a PostgreSQL.
+APPLICATION = "genctl"
 
 URL_HINT = "Set GENCTL_DATABASE_URL to sqlite:///PATH or postgresql://USER@HOST/NAME (pip install 'genctl[postgres]')."
 UPGRADE_HINT = "Run `genctl db upgrade` (or `genctl up`) to make the tables."
@@ -38,6 +40,23 @@ MISSING_DATABASE = "3D000"
 def shown(url: URL) -> str:
     """Return the URL as it may be shown: without its passwords."""
     return url.difference_update_query(["password", "sslpassword"]).render_as_string(hide_password=True)
+
+
+def shown_url(url: str) -> str:
+    """Return a SQLAlchemy URL as it may be shown; raises SettingsError for one that cannot be used."""
+    return shown(_parse(url))
+
+
+def file_of(url: str) -> Path | None:
+    """Return the file of an SQLite database, None for another; raises SettingsError for an unusable URL."""
+    parsed = _parse(url)
+    return Path(str(parsed.database)).absolute() if parsed.get_backend_name() == "sqlite" else None
+
+
+def missing_file(url: str) -> Path | None:
+    """Return the file of an SQLite database that is not there: connecting would make it."""
+    file = file_of(url)
+    return file if file is not None and not file.exists() else None
 
 
 def connect(
@@ -58,7 +77,8 @@ def connect(
     try:
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(parsed, busy_seconds, pool)
-        return sa.create_engine(parsed, pool_pre_ping=True, **pool)
+        named = {"application_name": APPLICATION}
+        return sa.create_engine(parsed, pool_pre_ping=True, connect_args=named, **pool)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise SettingsError(f"The database URL cannot be used: {error}.", URL_HINT) from error
 

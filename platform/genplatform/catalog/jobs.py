@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from genplatform.catalog.rows import EndedRow, JobRow
 from genplatform.catalog.tables import IS_OPEN, batches, jobs, needs
 from genplatform.domain.states import ACTIVE_JOB_STATES, TERMINAL_JOB_STATES, JobState, sources
+from genplatform.errors import NotFound
 
 # SQLite puts at most 500 queries together.
 NAMES_AT_ONCE = 100
@@ -44,8 +45,11 @@ class Jobs:
         return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id))]
 
     def get(self, job_pk: int) -> JobRow:
-        """Return the job with that inside key."""
-        return JobRow.of(self._db.execute(sa.select(jobs).where(jobs.c.id == job_pk)).one())
+        """Return the job with that inside key; raises NotFound when it was pruned since it was found."""
+        row = self._db.execute(sa.select(jobs).where(jobs.c.id == job_pk)).first()
+        if row is None:
+            raise NotFound("That job has just been pruned.", "`genctl ps -a` lists all jobs.")
+        return JobRow.of(row)
 
     def by_id(self, tenant: str, job_id: str, *, lock: bool = False) -> JobRow | None:
         """Return the job with that public id; `lock` keeps its row for this transaction."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from alembic import command
@@ -31,8 +32,21 @@ def head() -> str:
     return str(ScriptDirectory.from_config(config()).get_current_head())
 
 
-def upgrade(url: str, to: str = "head") -> str:
-    """Run the missing revisions in one transaction; returns the revision reached.
+def revisions() -> set[str]:
+    """Return every revision that this genctl knows."""
+    return {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
+
+
+@dataclass(frozen=True)
+class Upgraded:
+    """From which revision a database's tables came (None: there were none) to which."""
+
+    before: str | None
+    after: str
+
+
+def upgrade(url: str, to: str = "head") -> Upgraded:
+    """Run the missing revisions in one transaction.
 
     Raises Unavailable when the database cannot be reached, and SettingsError when a newer
     genctl has brought it to a revision that this one does not know.
@@ -40,15 +54,26 @@ def upgrade(url: str, to: str = "head") -> str:
     engine = database.connect(url)
     try:
         with database.transaction(engine, write=True) as connection:
-            if engine.dialect.name == "postgresql":
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
-            _refuse_the_unknown(connection)
-            made = config()
-            made.attributes["connection"] = connection
-            command.upgrade(made, to)
-            return str(revision(connection))
+            take_turn(connection)
+            refuse_the_unknown(connection)
+            before = revision(connection)
+            upgrade_on(connection, to)
+            return Upgraded(before, str(revision(connection)))
     finally:
         engine.dispose()
+
+
+def take_turn(connection: Connection) -> None:
+    """Wait for whoever changes this database's tables now, and keep others from it for this transaction."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
+
+
+def upgrade_on(connection: Connection, to: str) -> None:
+    """Run the missing revisions within a transaction."""
+    made = config()
+    made.attributes["connection"] = connection
+    command.upgrade(made, to)
 
 
 def revision(connection: Connection) -> str | None:
@@ -56,10 +81,10 @@ def revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _refuse_the_unknown(connection: Connection) -> None:
+def refuse_the_unknown(connection: Connection) -> None:
+    """Raise SettingsError for tables that a newer genctl has made."""
     found = revision(connection)
-    known = {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
-    if found is not None and found not in known:
+    if found is not None and found not in revisions():
         at = database.shown(connection.engine.url)
         raise SettingsError(
             f"The catalog at {at} is at revision {found}, which this genctl does not know.",

@@ -15,6 +15,8 @@ SWEEP_SECONDS = 2.0
 RECONCILE_SECONDS = 5.0
 LEADER_LEASE_SECONDS = 5.0
 
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_SPAN = re.compile(r"(\d{1,9})([smhd])\Z", re.ASCII)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)\Z", re.ASCII)
 
 
@@ -24,6 +26,12 @@ def rfc3339(seconds: float | None) -> str | None:
         return None
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def span(text: str) -> float | None:
+    """Return the seconds that `45s`, `90m`, `12h` or `30d` stands for, or None for another text."""
+    found = _SPAN.match(text)
+    return float(found[1]) * _UNITS[found[2]] if found else None
 
 
 def moment(text: str) -> float:

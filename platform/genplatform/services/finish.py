@@ -101,11 +101,15 @@ def with_lost_claims(w: Wiring, jobs: Sequence[EndedRow]) -> set[int]:
 def leftovers(w: Wiring, job_pk: int, key: JobKey) -> list[str] | None:
     """Return what lies in an ended job's outputs and no published shard refers to: garbage of claims that were lost.
 
-    None while the job has not ended: what lies there may be published the next moment.
+    None while the job has not ended: what lies there may be published the next moment. Of one
+    that was pruned nothing is: whether its files go with it is the pruner's choice.
     """
     folder = layout.outputs(key)
     with w.catalog.read() as tx:
-        if tx.jobs.get(job_pk).job_state not in TERMINAL_JOB_STATES:
+        now = tx.jobs.by_id(*key)
+        if now is None:
+            return []
+        if now.job_state not in TERMINAL_JOB_STATES:
             return None
         kept = {s.folder for s in tx.shards.in_state(job_pk, ShardState.PUBLISHED)}
     found = {name.removeprefix(f"{folder}/").split("/")[0] for name in w.store.list(folder)}

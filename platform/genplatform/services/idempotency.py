@@ -37,3 +37,17 @@ def answered(w: Wiring, tenant: str, key: str | None, asked: str) -> dict[str, A
                 f"The idempotency key {key!r} was used for another request.", "Use a new key for what is new."
             )
         return submissions.page(w, tx, earlier)
+
+
+def made(w: Wiring, tenant: str, key: str | None, asked: str) -> dict[str, Any] | None:
+    """Return what `answered` does, for what always makes jobs.
+
+    Raises Conflict also when those of this key have been pruned since: a late repetition makes them not again.
+    """
+    known = answered(w, tenant, key, asked)
+    if known is not None and not known["count"]:
+        raise Conflict(
+            f"The jobs that were made with the idempotency key {key!r} have been pruned since.",
+            "They were run then; use a new key to run them again.",
+        )
+    return known

@@ -63,14 +63,14 @@ def submit(
     """
     idempotency.check(key)
     asked = _digest(body, media_type, sets, overrides or {})
-    known = idempotency.answered(w, tenant, key, asked) if len(body) >= LARGE and not dry_run else None
+    known = idempotency.made(w, tenant, key, asked) if len(body) >= LARGE and not dry_run else None
     if known is not None:
         return known
     try:
         plans = load(body, media_type, w.recipes, sets, overrides or {}, make=plan)
     except BadSpec:
         # It may have been good when it was sent first.
-        known = None if dry_run else idempotency.answered(w, tenant, key, asked)
+        known = None if dry_run else idempotency.made(w, tenant, key, asked)
         if known is None:
             raise
         return known
@@ -85,7 +85,7 @@ def submit(
     try:
         answer = made.commit()
     except idempotency.SameKey:
-        return idempotency.answered(w, tenant, key, asked) or {"jobs": [], "next": None}
+        return idempotency.made(w, tenant, key, asked) or {"jobs": [], "next": None}
     after = effects or Effects()
     after.add(made.hint)
     if effects is None:

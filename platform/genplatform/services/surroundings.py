@@ -8,7 +8,7 @@ from genplatform.catalog import JobRow, Transaction
 from genplatform.domain.names import ModelRef
 from genplatform.domain.states import JobState
 from genplatform.domain.times import rfc3339
-from genplatform.errors import BadSpec, GenctlError, SpecProblem
+from genplatform.errors import BadSpec, GenctlError, NotFound, SpecProblem
 from genplatform.services import lookup
 from genplatform.services.plans import Plan
 from genplatform.spec import MAX_PROBLEMS, at_most, deadline_at, parse_stored, published_name
@@ -65,7 +65,11 @@ def _named(tx: Transaction, tenant: str, needs: Sequence[str], *, lock: bool) ->
     rows = [row for row in found.values() if isinstance(row, JobRow)]
     tx.jobs.lock({row.id for row in rows})
     locked = {row.id: row for row in tx.jobs.by_ids(tenant, list({row.job_id for row in rows}))}
-    return {need: locked.get(row.id, row) if isinstance(row, JobRow) else row for need, row in found.items()}
+    return {need: locked.get(row.id, _pruned(row)) if isinstance(row, JobRow) else row for need, row in found.items()}
+
+
+def _pruned(row: JobRow) -> NotFound:
+    return NotFound(f"Job {row.job_id} ({row.name}) has just been pruned.", "Need one that is there.")
 
 
 def _model_problems(

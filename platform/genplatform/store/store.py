@@ -35,6 +35,11 @@ class Store:
             ObjectBackend(url, _redacted(url)) if folder is None else FolderBackend(folder)
         )
 
+    @property
+    def shown(self) -> str:
+        """The URL as it may be shown: without its passwords."""
+        return _redacted(self.url)
+
     def put_bytes(self, key: str, data: bytes) -> Stored:
         """Write an object from memory; one that stands already is replaced whole."""
         return self._backend.write(check_key(key), io.BytesIO(data))
