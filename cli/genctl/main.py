@@ -18,6 +18,7 @@ SECTIONS = {
         "down": (f"{_HERE}.local", "down", "Stop the local platform; running jobs go on at the next up."),
         "status": (f"{_HERE}.local", "status", "Show what is up, what is not, and why."),
         "doctor": (f"{_HERE}.local", "doctor", "Check this machine and say what to do."),
+        "db": (f"{_HERE}.db", "db", "Back up, restore, check, prune and upgrade the record."),
     },
     "Jobs": {
         "submit": (f"{_HERE}.submit", "submit", "Submit a job file and follow its jobs."),
