@@ -10,21 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from lived_record import live
-from small_platform import TENANT, SmallPlatform, train, until
+from pruning import DAY, ended, failed, newest, pruned, rows, there
+from small_platform import TENANT, SmallPlatform, train
 
-from genplatform.catalog import Catalog, problems, tables
-from genplatform.catalog.prune import KEYS_KEPT, Limits
-from genplatform.domain import layout
-from genplatform.domain.keys import JobKey
-from genplatform.errors import BadSpec, Conflict, GenctlError, NotFound, Unavailable
-from genplatform.services import cancel, finish, models, retry, submit
-from genplatform.services.prune import Account, prune
+from genplatform.catalog import Catalog, problems
+from genplatform.catalog.prune import KEYS_KEPT
+from genplatform.errors import BadSpec, Conflict, GenctlError, NotFound
+from genplatform.services import cancel, models, retry, submit
 from genplatform.services.verify import verify
-from genplatform.store import Store
-
-DAY = 86_400.0
 
 
 @pytest.fixture
@@ -32,44 +26,6 @@ def p(catalog_url: str, tmp_path: Path) -> Iterator[SmallPlatform]:
     made = SmallPlatform(catalog_url, tmp_path)
     yield made
     made.close()
-
-
-def pruned(p: SmallPlatform, days: float = 30, **options: Any) -> Account:
-    limits = Limits(p.clock.now - days * DAY, options.pop("keep", 0))
-    return prune(p.w.catalog, limits, p.clock.now, **options)
-
-
-def there(p: SmallPlatform) -> set[str]:
-    with p.w.catalog.read() as tx:
-        return {row.job_id for row in tx.jobs.page(TENANT, states=(), queue=None, before=None, limit=1000)}
-
-
-def rows(p: SmallPlatform) -> Counter[str]:
-    with p.w.catalog.engine.connect() as connection:
-        return Counter(
-            {
-                t.name: connection.scalar(sa.select(sa.func.count()).select_from(t))
-                for t in tables.metadata.sorted_tables
-            }
-        )
-
-
-def ended(p: SmallPlatform, text: str) -> str:
-    """Submit a train job and bring it to its end."""
-    job_id = p.one(text)
-    p.trainer(p.open(job_id)).publish()
-    return job_id
-
-
-def failed(p: SmallPlatform, name: str) -> str:
-    job_id = p.one(train(name))
-    p.trainer(p.open(job_id)).fail()
-    return job_id
-
-
-def newest(p: SmallPlatform) -> str:
-    """Add a job that is newer than all; the newest one stays in any case."""
-    return p.one(train("newest"))
 
 
 def test_what_ended_long_ago_goes_with_all_that_belongs_to_it_and_the_rest_stays(p: SmallPlatform) -> None:
@@ -373,7 +329,8 @@ def test_nothing_is_held_between_two_steps(p: SmallPlatform, monkeypatch: pytest
 
 
 def test_beside_those_who_submit_retry_and_report_nothing_is_lost_and_nobody_fails(p: SmallPlatform) -> None:
-    old = [ended(p, train(f"old{n}")) for n in range(10)]
+    for n in range(10):
+        ended(p, train(f"old{n}"))
     bad = [failed(p, f"bad{n}") for n in range(10)]
     p.clock.go(31 * DAY)
     newest(p)
@@ -425,78 +382,3 @@ def test_beside_those_who_submit_retry_and_report_nothing_is_lost_and_nobody_fai
                 assert len(tx.jobs.needs_of(row.id)) == 1
             else:
                 assert tx.jobs.by_id(TENANT, row.retry_of or "") is not None
-    assert {e for e in old if e not in there(p)} | {b for b in bad if b not in there(p)} or made
-
-
-# Files.
-
-
-def test_with_files_what_the_jobs_kept_in_the_store_goes_and_no_model(p: SmallPlatform) -> None:
-    ids = live(p)
-    p.clock.go(31 * DAY)
-    newest(p)
-    kept = set(p.w.store.list(layout.outputs(JobKey(TENANT, ids["half"])))) | set(p.w.store.list("models"))
-
-    done = pruned(p, store=p.w.store)
-
-    assert set(p.w.store.list()) == kept
-    assert len(kept) == 4
-    assert (done.folders, done.left) == (2, [])
-    assert verify(p.w.catalog, p.w.store, deep=True) == []
-
-
-def test_without_being_asked_no_file_goes(p: SmallPlatform) -> None:
-    live(p)
-    p.clock.go(31 * DAY)
-    newest(p)
-    before = p.w.store.list()
-
-    pruned(p)
-
-    assert p.w.store.list() == before
-
-
-def test_files_that_cannot_be_removed_are_named(p: SmallPlatform) -> None:
-    class Stuck(Store):
-        def remove(self, key: str) -> None:
-            raise Unavailable("It is stuck.")
-
-    ids = live(p)
-    p.clock.go(31 * DAY)
-    newest(p)
-
-    done = pruned(p, store=Stuck(p.w.store.url))
-
-    assert done.left == [layout.job(JobKey(TENANT, ids["trained"])), layout.outputs(JobKey(TENANT, ids["made"]))]
-
-
-def test_a_store_that_cannot_be_written_is_found_out_before_any_row_goes(p: SmallPlatform) -> None:
-    class Away(Store):
-        def check(self) -> None:
-            raise Unavailable("It is away.")
-
-    live(p)
-    p.clock.go(31 * DAY)
-    newest(p)
-    before = rows(p)
-
-    with pytest.raises(Unavailable, match="away"):
-        pruned(p, store=Away(p.w.store.url))
-
-    assert rows(p) == before
-
-
-def test_who_still_holds_a_pruned_job_has_nothing_to_sweep(p: SmallPlatform) -> None:
-    """A dispatcher that remembers the job of a while ago."""
-    g, worker = p.generating()
-    worker.work()
-    until(lambda: p.state(g) == "succeeded", lambda: finish.finish(p.w, p.term(), p.row(g)))
-    row = p.row(g)
-    newest(p)
-    p.clock.go(1)
-
-    pruned(p, days=0)
-
-    assert g not in there(p)
-    assert finish.leftovers(p.w, row) == []
-    assert p.w.store.list(layout.outputs(row.key)) != []
