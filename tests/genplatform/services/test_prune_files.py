@@ -82,5 +82,5 @@ def test_who_still_holds_a_pruned_job_has_nothing_to_sweep(p: SmallPlatform) -> 
     pruned(p, days=0)
 
     assert g not in there(p)
-    assert finish.leftovers(p.w, row) == []
+    assert finish.leftovers(p.w, row.id, row.key) == []
     assert p.w.store.list(layout.outputs(row.key)) != []
