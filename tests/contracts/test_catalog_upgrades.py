@@ -102,7 +102,7 @@ def test_from_0002_every_job_is_found_by_the_indexes_that_are_new(empty_database
         due, ended = tx.jobs.due(NOW + 5, NOW + 60, 10), tx.jobs.ended((NOW, 0), NOW + 9, 10)
         overdue = tx.jobs.overdue([JobState.QUEUED], NOW + 7, 10)
     catalog.close()
-    assert reached == migrate.head()
+    assert reached == migrate.Upgraded("0002", migrate.head())
     assert [j.job_id for j in page] == ["j_d", "j_c", "j_b", "j_a"]
     assert (counts, ahead) == ({("default", "queued"): 2, ("default", "waiting"): 1}, 1)
     assert [[j.job_id for j in found] for found in (due, ended, overdue)] == [["j_b"], ["j_c"], ["j_d"]]
