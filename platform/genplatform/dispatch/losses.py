@@ -107,7 +107,7 @@ class Losses:
             if alive.get(actor) in over:
                 self._lose(term, run, actor, open_jobs)
         lost = [claim for claim, worker in holders.items() if alive.get(worker) in over]
-        for worker in {holders[claim] for claim in lost}:
+        for worker in sorted({holders[claim] for claim in lost}):
             self._engine.kill(worker)
             self._pools.forget(worker)
         self._release(term, dict.fromkeys(lost, SILENT))
@@ -116,12 +116,12 @@ class Losses:
         """End actors that no open Run needs; close Runs whose actor is missing twice in a row."""
         existing = set(actors)
         needed = {job.run_key for job in open_jobs if job.kind == JobKind.TRAIN}
-        for name in existing:
+        for name in sorted(existing):
             if name.startswith(RUN_PREFIX) and RunKey.parse(name.removeprefix(RUN_PREFIX)) not in needed:
                 self._engine.kill(name)
                 log.info("stray_actor_ended", extra={"actor": name})
         missing = {key for key in needed if key.actor not in existing}
-        for key in missing & self._missed:
+        for key in sorted(missing & self._missed):
             self._close(term, key, Ending(_cause(open_jobs, key), f"Run {key.run} has no worker."))
         self._missed = missing - self._missed
 
