@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import random
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,7 +21,7 @@ from PIL import Image
 
 from genplatform.api.app import create_app
 from genplatform.api.openai.replicas import Replicas
-from genplatform.catalog import Catalog, migrate
+from genplatform.catalog import Catalog
 from genplatform.errors import NotFound
 from genplatform.queues.memory import MemoryQueues
 from genplatform.services.context import Wiring
@@ -35,19 +34,10 @@ NOW = 1_800_000_000.0
 REPLICA_WORD = "the-replicas-word"
 
 
-@pytest.fixture(scope="session")
-def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a migrated catalog's file, to be copied: a migration costs more than most tests."""
-    file = tmp_path_factory.mktemp("catalog") / "catalog.db"
-    migrate.upgrade(f"sqlite:///{file}")
-    return file
-
-
 @pytest.fixture
-def w(tmp_path: Path, empty_catalog: Path) -> Iterator[Wiring]:
-    """Yield a wired platform whose time stands still, over an empty catalog and store."""
-    shutil.copy(empty_catalog, tmp_path / "catalog.db")
-    catalog = Catalog(f"sqlite:///{tmp_path / 'catalog.db'}")
+def w(tmp_path: Path, catalog_url: str) -> Iterator[Wiring]:
+    """Yield a wired platform whose time stands still, over an empty catalog, on each database, and store."""
+    catalog = Catalog(catalog_url)
     chance = random.Random(7)
     yield Wiring(
         catalog=catalog,

@@ -10,8 +10,8 @@ from dispatched import Dispatched
 
 
 @pytest.fixture
-def d(sqlite_url: str, tmp_path: Path) -> Iterator[Dispatched]:
+def d(catalog_url: str, tmp_path: Path) -> Iterator[Dispatched]:
     """A platform over an empty catalog, and its dispatcher, which has not gone round yet."""
-    made = Dispatched(sqlite_url, tmp_path)
+    made = Dispatched(catalog_url, tmp_path)
     yield made
     made.close()

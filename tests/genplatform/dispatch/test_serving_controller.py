@@ -55,8 +55,8 @@ class Served(SmallPlatform):
 
 
 @pytest.fixture
-def s(sqlite_url: str, tmp_path: Path) -> Iterator[Served]:
-    made = Served(sqlite_url, tmp_path)
+def s(catalog_url: str, tmp_path: Path) -> Iterator[Served]:
+    made = Served(catalog_url, tmp_path)
     yield made
     made.close()
 

@@ -10,9 +10,9 @@ from small_platform import SmallPlatform
 
 
 @pytest.fixture
-def p(sqlite_url: str, tmp_path: Path) -> Iterator[SmallPlatform]:
+def p(catalog_url: str, tmp_path: Path) -> Iterator[SmallPlatform]:
     """A platform over an empty catalog."""
-    made = SmallPlatform(sqlite_url, tmp_path)
+    made = SmallPlatform(catalog_url, tmp_path)
     yield made
     made.close()
 

@@ -125,9 +125,9 @@ class Away(Catalog):
 
 
 def test_what_was_known_stays_known_while_the_catalog_is_away_and_it_is_asked_once_a_second(
-    p: SmallPlatform, sqlite_url: str
+    p: SmallPlatform, catalog_url: str
 ) -> None:
-    catalog = Away(sqlite_url)
+    catalog = Away(catalog_url)
     catalog.away = False
     held, door = token(p), NodeSecret(replace(p.w, catalog=catalog))
     assert door.grant(held) == GRANT
@@ -143,8 +143,8 @@ def test_what_was_known_stays_known_while_the_catalog_is_away_and_it_is_asked_on
     catalog.close()
 
 
-def test_a_door_that_never_could_ask_says_so_and_opens_when_it_can(p: SmallPlatform, sqlite_url: str) -> None:
-    catalog = Away(sqlite_url)
+def test_a_door_that_never_could_ask_says_so_and_opens_when_it_can(p: SmallPlatform, catalog_url: str) -> None:
+    catalog = Away(catalog_url)
     held, door = token(p), NodeSecret(replace(p.w, catalog=catalog))
     for _ in range(2):
         with pytest.raises(Unavailable, match="away"):
