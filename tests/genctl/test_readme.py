@@ -23,6 +23,8 @@ EXAMPLE = ROOT / "examples" / "digits.yaml"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 # A command in a block ends where its explanation or the next command begins, two spaces on.
 IN_BLOCKS = [said for _, block in BLOCKS for said in re.findall(r"\$ genctl (.*?)(?=\s{2,}|$)", block, re.MULTILINE)]
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+IN_OPERATIONS = re.findall(r"^\$ (?:\w+=\S+ )?genctl (.*)$", OPERATIONS, re.MULTILINE)
 IN_PROSE = re.findall(r"`(?:\.venv/bin/)?genctl ([^`]+)`", README)
 
 
@@ -89,11 +91,12 @@ def test_the_job_file_shown_is_accepted_and_asks_for_what_the_example_does() -> 
     assert one == other
 
 
-@pytest.mark.parametrize("said", [*IN_BLOCKS, *IN_PROSE])
+@pytest.mark.parametrize("said", [*IN_BLOCKS, *IN_PROSE, *IN_OPERATIONS])
 def test_a_command_is_one_of_genctls(said: str) -> None:
     assert list(leaf(cli, shlex.split(said))) or said == "--help"
 
 
 def test_the_commands_of_the_readme_were_found() -> None:
     assert {"submit examples/digits.yaml", "doctor", "logs digits-gan -f"} <= set(IN_BLOCKS)
+    assert {"db restore record.gz", "db verify --deep"} <= set(IN_OPERATIONS)
     assert {"schema", "endpoints show digits", "down"} <= set(IN_PROSE)

@@ -26,6 +26,8 @@ from genplatform.settings import Settings
 INCARNATION_BYTES = 16
 # Between two steps of pruning, so that whoever waits to write to SQLite has its turn.
 PRUNE_PAUSE = 0.1
+# Rows that are about the record itself.
+OF_ITSELF = ("identity", "leaders")
 STOP = "Stop it with `genctl down`, then restore."
 
 
@@ -139,7 +141,9 @@ def prune(settings: Settings, args: argparse.Namespace) -> int:
         )
     rows = {name: count for name, count in done.rows.items() if count and name != "jobs"}
     verb = "Would remove" if args.dry_run else "Removed"
-    text = f"{verb} {done.jobs} jobs that ended before {rfc3339(now - age)}" + (f": {_rows(rows)}." if rows else ".")
+    text = f"{verb} {_several(done.jobs, 'jobs')} that ended before {rfc3339(now - age)}" + (
+        f": {_rows(rows)}." if rows else "."
+    )
     if done.needed:
         text += f"\n{done.needed} as old stay, because jobs that stay need them or do them again."
     if done.folders:
@@ -183,7 +187,12 @@ def _say(args: argparse.Namespace, document: Mapping[str, Any], text: str) -> in
 
 
 def _rows(rows: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in rows.items() if count) or "nothing"
+    told = {name.replace("_", " "): count for name, count in rows.items() if count and name not in OF_ITSELF}
+    return ", ".join(_several(count, name) for name, count in told.items()) or "nothing"
+
+
+def _several(count: int, things: str) -> str:
+    return f"{count} {things.removesuffix('s') if count == 1 else things}"
 
 
 def _plain(text: str) -> str:
