@@ -45,7 +45,10 @@ class Dispatched(SmallPlatform):
 
     def run_node(self, job_id: str) -> TrainNode:
         """Return what the actor of a job's current Run would say."""
-        return TrainNode(self.w, self.engine.table[self.row(job_id).run_key.actor].order)
+        actor = self.engine.table[self.row(job_id).run_key.actor]
+        node = TrainNode(self.w, actor.order)
+        node.node = actor.node
+        return node
 
     def workers(self, job_id: str) -> list[PoolNode]:
         """Return the workers of a generate job's pool."""

@@ -38,9 +38,10 @@ class TrainNode:
         self.grant = _grant(w, order["token"])
         self.run = {"job_id": order["job_id"], "run": order["run"]}
         self.key = RunKey(order["tenant"], order["job_id"], order["run"])
+        self.node = "n1"
 
     def start(self) -> None:
-        nodes.started(self._w, self.grant, self.run | {"node": "n1", "worker": self.order["actor"]})
+        nodes.started(self._w, self.grant, self.run | {"node": self.node, "worker": self.order["actor"]})
 
     def heartbeat(self) -> list[dict[str, Any]]:
         return list(nodes.heartbeat(self._w, self.grant, {"runs": [self.run]})["stop"])

@@ -7,7 +7,7 @@ two dispatchers share a cluster.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ class HandActor:
     order: dict[str, Any]
     cpus: float
     gpus: float
+    node: str
     silent: bool = False
     asked: list[str] = field(default_factory=list)
 
@@ -35,7 +36,8 @@ class HandEngine(Engine):
         self.cpus: float = of.cpus if of else cpus
         self.gpus: float = of.gpus if of else gpus
         self.table: dict[str, HandActor] = of.table if of else {}
-        self._endings: dict[str, tuple[str, End]] = of._endings if of else {}
+        self._endings: dict[str, tuple[str, End, str]] = of._endings if of else {}
+        self.cpus_of: dict[str, float] = of.cpus_of if of else {}  # by node; where it is empty there is one, n1
         self._watched: set[str] = set()
         self.reachable = True
         self.refusal: GenctlError | None = None  # `start` raises it
@@ -51,8 +53,8 @@ class HandEngine(Engine):
 
     def die(self, name: str, message: str = "Its process was killed.", end: End = End.PROCESS) -> None:
         """End an actor as a signal to its process would, or otherwise."""
-        del self.table[name]
-        self._endings[name] = message, end
+        node = self.table.pop(name).node
+        self._endings[name] = message, end, node
 
     def vanish(self, name: str) -> None:
         """End an actor and let nobody be told."""
@@ -61,23 +63,40 @@ class HandEngine(Engine):
 
     # The seam.
 
-    def capacity(self) -> Capacity:
+    def nodes(self) -> list[str]:
         self._reach()
-        held = list(self.table.values())
-        free_cpus = self.cpus - sum(one.cpus for one in held)
-        free_gpus = self.gpus - sum(one.gpus for one in held)
-        return Capacity(self.cpus, self.gpus, max(0.0, free_cpus), max(0.0, free_gpus))
+        return sorted(self.cpus_of) or ["n1"]
 
-    def start(self, name: str, actor: str, order: Mapping[str, Any], *, cpus: float, gpus: float) -> None:
+    def capacity(self, avoid: Collection[str] = ()) -> Capacity:
+        self._reach()
+        free_cpus = sum(max(0.0, self._free_cpus(node)) for node in self.nodes() if node not in avoid)
+        free_gpus = self.gpus - sum(one.gpus for one in self.table.values())
+        return Capacity(sum(self.cpus_of.values()) or self.cpus, self.gpus, free_cpus, max(0.0, free_gpus))
+
+    def _free_cpus(self, node: str) -> float:
+        return self.cpus_of.get(node, self.cpus) - sum(one.cpus for one in self.table.values() if one.node == node)
+
+    def start(
+        self,
+        name: str,
+        actor: str,
+        order: Mapping[str, Any],
+        *,
+        cpus: float,
+        gpus: float,
+        avoid: Collection[str] = (),
+    ) -> None:
         self._reach()
         if self.refusal is not None:
             raise self.refusal
         self.started.append(name)
         self._watched.add(name)
         if self.stillborn:
-            self._endings[name] = self.stillborn, End.BROKEN
+            self._endings[name] = self.stillborn, End.BROKEN, ""
         else:
-            self.table.setdefault(name, HandActor(actor, dict(order), cpus, gpus))
+            # The roomiest of the nodes that are not to be avoided, as Ray spreads.
+            node = max((n for n in self.nodes() if n not in avoid), key=self._free_cpus)
+            self.table.setdefault(name, HandActor(actor, dict(order), cpus, gpus, node))
         if self.lost_starts:
             self.lost_starts -= 1
             raise Unavailable("The answer was lost.")
@@ -112,7 +131,7 @@ class HandEngine(Engine):
         self._reach()
         over = sorted(name for name in self._watched if name not in self.table)
         self._watched.difference_update(over)
-        return [Death(name, *self._endings.get(name, ("It does not exist.", End.UNKNOWN))) for name in over]
+        return [Death(name, *self._endings.get(name, ("It does not exist.", End.UNKNOWN, ""))) for name in over]
 
     def adopt(self, names: Sequence[str]) -> None:
         self._watched.update(names)

@@ -8,16 +8,34 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Mapping
 from typing import Any
 
+from genplatform.domain.names import node_name
 from genplatform.errors import Fenced, GenctlError
 from genworkers.heartbeat import Heartbeat
 from genworkers.platform_client import PlatformClient
 from genworkers.stop import LOST, StopFlag
 
 log = logging.getLogger(__name__)
+
+
+def where() -> str:
+    """Return the name of the node this process is on, as the platform's engine calls it."""
+    hostname = socket.gethostname()
+    # Ray is loaded where it runs this process; elsewhere there is nothing but the machine.
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return hostname
+    try:
+        here = ray.get_runtime_context().get_node_id()
+        nodes = [node for node in ray.nodes() if node["NodeID"] == here]
+    except Exception:  # a cluster that cannot say it now is no reason not to work
+        log.exception("node_not_told")
+        return hostname
+    return node_name(nodes[0]["NodeName"], nodes[0]["NodeManagerAddress"], hostname) if nodes else hostname
 
 
 class Actor:
@@ -30,7 +48,7 @@ class Actor:
 
     def __init__(self, order: Mapping[str, Any]) -> None:
         self._order = order
-        self._node = socket.gethostname()
+        self._node = where()
         self._stop = StopFlag()
         self._client = PlatformClient(order["api_url"], order["token"])
         seconds = float(order["heartbeat_seconds"])

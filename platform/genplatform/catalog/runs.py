@@ -53,6 +53,11 @@ class Runs:
             found[row.job_pk].append(RunRow.of(row))
         return found
 
+    def ended_since(self, moment: float, limit: int, *, worker: str) -> list[RunRow]:
+        """Return the Runs of workers whose names start so that ended after `moment`: the newest, newest first."""
+        query = sa.select(runs).where(runs.c.finished_at > moment, runs.c.worker.startswith(worker, autoescape=True))
+        return [RunRow.of(r) for r in self._db.execute(query.order_by(runs.c.finished_at.desc()).limit(limit))]
+
     def ended_by_cause(self, job_pk: int) -> dict[Cause, int]:
         """Count a job's ended Runs by cause."""
         query = sa.select(runs.c.cause, sa.func.count()).where(

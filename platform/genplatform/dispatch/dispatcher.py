@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable
 
 from genplatform.catalog import JobRow
+from genplatform.dispatch.avoiding import Avoiding
 from genplatform.dispatch.hearing import Hearing
 from genplatform.dispatch.jumps import Jumps
 from genplatform.dispatch.leftovers import Leftovers
@@ -52,11 +53,12 @@ class Dispatcher:
         self._survey = Survey(w, self._line)
         self._pools = Pools(w, engine, api_url)
         self._hearing = Hearing()
-        self._losses = Losses(w, engine, self._pools, self._hearing)
+        self._avoiding = Avoiding(w, engine)
+        self._losses = Losses(w, engine, self._pools, self._hearing, self._avoiding)
         self._stopping = Stopping(w, engine)
         self._jumps = Jumps(w.clock, w.steady)
         self._limits = Limits(w, engine, self._pools, self._hearing, self._jumps)
-        self._starting = Starting(w, engine, self._pools, self._line, api_url)
+        self._starting = Starting(w, engine, self._pools, self._avoiding, self._line, api_url)
         self._watch = leadership.Watch(w.steady)
         self._swept = self._reconciled = NEVER
         self._leftovers = Leftovers(w)
@@ -107,6 +109,7 @@ class Dispatcher:
         self._survey.take_over()
         self._leftovers.take_over()
         self._hearing.take_over()
+        self._avoiding.take_over()
 
     def _lost(self) -> None:
         """Stand by, if this one led."""
@@ -132,6 +135,7 @@ class Dispatcher:
         self._finish(term, jobs)
         self._try("limits", lambda: self._limits.keep(term, jobs))
         if start:
+            self._try("nodes", self._avoiding.look_after_losses)
             self._try("start", lambda: self._starting.start(term, jobs))
             self._try("fill", lambda: self._starting.fill(term))
 
@@ -161,6 +165,7 @@ class Dispatcher:
         self._try("promote", lambda: reconcile.promote(self._w, term))
         self._try("survey", self._survey.begin)
         self._try("restore", lambda: reconcile.restore(self._w, reconcile.open_jobs(self._w)))
+        self._try("nodes", self._avoiding.look)
         self._try("actors", lambda: self._look_at_actors(term))
         self._try("leftovers", self._leftovers.sweep)
 
@@ -173,7 +178,7 @@ class Dispatcher:
             raise
         detail = f"{capacity.free_cpus:g} of {capacity.cpus:g} CPUs and "
         detail += f"{capacity.free_gpus:g} of {capacity.gpus:g} GPUs free"
-        leadership.tell(self._w, term, {"ray": {"ok": True, "detail": detail}})
+        leadership.tell(self._w, term, {"ray": {"ok": True, "detail": detail}, "avoided": self._avoiding.told()})
         self._engine.adopt(actors)
         self._pools.know(actors)
         # Read after the actors were listed, under a term that just proved to hold: nothing that runs is a stray.

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from genplatform.catalog import JobRow
 from genplatform.dispatch import deaths
+from genplatform.dispatch.avoiding import Avoiding
 from genplatform.dispatch.hearing import Hearing
 from genplatform.dispatch.pools import Pools
 from genplatform.domain.job import JobKind
-from genplatform.domain.keys import ClaimKey, LeaseKey, RunKey
+from genplatform.domain.keys import RUN_PREFIX, ClaimKey, LeaseKey, RunKey
 from genplatform.domain.retry import Cause
 from genplatform.domain.states import JobState
 from genplatform.domain.times import LEASE_SECONDS
@@ -30,7 +31,6 @@ PING_SECONDS = 2.0
 BATCH = 1000
 # So often the lease of a claim is lengthened for a worker that answers pings and sends no heartbeat for it.
 MOST_REGRANTS = 5
-RUN_PREFIX = "run/"
 UNHELD = Ending(Cause.NODE_LOST, "Its worker lives and does not speak of it.")
 SILENT = Ending(Cause.NODE_LOST, "Its worker fell silent.", died=True)
 
@@ -38,11 +38,12 @@ SILENT = Ending(Cause.NODE_LOST, "Its worker fell silent.", died=True)
 class Losses:
     """Finds what was lost and has it closed or offered again."""
 
-    def __init__(self, w: Wiring, engine: Engine, pools: Pools, hearing: Hearing) -> None:
+    def __init__(self, w: Wiring, engine: Engine, pools: Pools, hearing: Hearing, avoiding: Avoiding) -> None:
         self._w = w
         self._engine = engine
         self._pools = pools
         self._hearing = hearing
+        self._avoiding = avoiding
         self._missed: set[RunKey] = set()
         self._dead: dict[str, Death] = {}
         self._young: dict[str, str] = {}  # those of the dead that ended young, and their pools
@@ -71,7 +72,11 @@ class Losses:
         """End what dead workers of pools had claimed; those that had nothing and ended young could not work at all."""
         claims = reconcile.claims_of(self._w, _generating(open_jobs))
         held = {claim: self._dead[worker] for claim, worker in claims.items() if worker in self._dead}
-        self._release(term, {claim: deaths.of_claim(death) for claim, death in held.items()})
+        endings = {claim: deaths.of_claim(death) for claim, death in held.items()}
+        self._release(term, endings)
+        for claim, ending in endings.items():
+            if ending.cause is Cause.NODE_LOST:
+                self._avoiding.note_death(held[claim].node, claim.job_id)
         for name in self._young.keys() - set(held.values()):
             self._unfit[self._young[name]] = self._dead[name].message
         self._dead.clear()
@@ -147,6 +152,7 @@ class Losses:
     def _close(self, term: int, key: RunKey, ending: Ending) -> None:
         reached = close_run(self._w, key, ending, term=term)
         if reached is not None:
+            self._avoiding.note_loss()
             said = {"job": key.job_id, "run": key.run, "cause": ending.cause.value, "job_state": reached.value}
             log.info("run_closed", extra=said)
 

@@ -144,8 +144,10 @@ class Pools:
             lacking[pool] = short[there.count(None) :]
         return {pool: sizes for pool, sizes in lacking.items() if sizes}
 
-    def fill(self, open_jobs: Sequence[JobRow]) -> dict[str, GenctlError]:
+    def fill(self, open_jobs: Sequence[JobRow], avoid: Collection[str] = ()) -> dict[str, GenctlError]:
         """Start the workers that open generate jobs lack and can use; returns, a pool, why it cannot have any.
+
+        They are placed on none of the nodes to `avoid`.
 
         Workers that are too many go when they find no work.
         """
@@ -159,7 +161,7 @@ class Pools:
             useful = max(0, shards[pool] - len(self.of(pool)))
             for size in lacking[pool][:useful]:
                 try:
-                    self._start(pool, order, size)
+                    self._start(pool, order, size, avoid)
                 except (Unavailable, LostLeadership):
                     raise
                 except GenctlError as error:
@@ -167,12 +169,13 @@ class Pools:
                     break
         return refused
 
-    def _start(self, pool: str, order: Mapping[str, object], size: Demand) -> None:
+    def _start(self, pool: str, order: Mapping[str, object], size: Demand, avoid: Collection[str]) -> None:
         name = pool_actor(str(order["tenant"]), pool, self._next())
         # Known before it is asked for: when the answer is lost, the listing tells whether it is there.
         self._workers[name] = size
         try:
-            self._engine.start(name, POOL_ACTOR, {**order, "actor": name}, cpus=size.cpus, gpus=size.gpus)
+            of_its_own = {**order, "actor": name}
+            self._engine.start(name, POOL_ACTOR, of_its_own, cpus=size.cpus, gpus=size.gpus, avoid=avoid)
         except Unavailable:
             raise
         except GenctlError:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from genplatform.catalog import JobRow
+from genplatform.dispatch.avoiding import Avoiding
 from genplatform.dispatch.line import HeldLine
 from genplatform.dispatch.pools import Pools
 from genplatform.dispatch.sizes import size_of
@@ -28,10 +29,13 @@ MOST_TOLD = 4_000
 class Starting:
     """Brings the front of the line to work."""
 
-    def __init__(self, w: Wiring, engine: Engine, pools: Pools, line: HeldLine, api_url: str) -> None:
+    def __init__(
+        self, w: Wiring, engine: Engine, pools: Pools, avoiding: Avoiding, line: HeldLine, api_url: str
+    ) -> None:
         self._w = w
         self._engine = engine
         self._pools = pools
+        self._avoiding = avoiding
         self._line = line
         self._api_url = api_url
 
@@ -48,7 +52,7 @@ class Starting:
         """Start the pools' workers that open jobs lack; a Run that waits for one that cannot be had is over."""
         open_jobs = reconcile.open_jobs(self._w)
         self._pools.make_room(open_jobs)
-        for pool, error in self._pools.fill(open_jobs).items():
+        for pool, error in self._pools.fill(open_jobs, self._avoiding.nodes).items():
             for job in open_jobs:
                 if job.pool == pool and job.job_state is JobState.STARTING:
                     ending = Ending(Cause.START_FAILED, error.message, error.hint)
@@ -62,8 +66,9 @@ class Starting:
     def _start_one(self, term: int, one: Start) -> None:
         key, workers, asked = one.key, one.workers, one.job.demand
         self._line.remove(one.job.order)
+        avoid = self._avoiding.nodes
         try:
-            opened = runs.open_run(self._w, term, key, workers=workers, api_url=self._api_url)
+            opened = runs.open_run(self._w, term, key, workers=workers, api_url=self._api_url, avoid=avoid)
         except BadSpec as error:
             message = f"What was submitted cannot be read by this version: {error.message}"
             runs.refuse(self._w, term, key, Ending(Cause.USER_ERROR, message, "Submit it again."))
@@ -74,7 +79,8 @@ class Starting:
         if opened.kind is not JobKind.TRAIN:
             return  # its pool is filled in the same round
         try:
-            self._engine.start(opened.key.actor, RUN_ACTOR, opened.order, cpus=asked.cpus, gpus=asked.gpus)
+            size = {"cpus": asked.cpus, "gpus": asked.gpus}
+            self._engine.start(opened.key.actor, RUN_ACTOR, opened.order, **size, avoid=avoid)
         except Unavailable:
             raise  # nobody knows whether it started: the reconciler finds out
         except GenctlError as error:
@@ -85,7 +91,7 @@ class Starting:
 
         Idle workers count as free: the next job of their model finds them warm, and any other has their place.
         """
-        seen = self._engine.capacity()
+        seen = self._engine.capacity(self._avoiding.nodes)
         idle = self._pools.idle(open_jobs).values()
         idle_cpus, idle_gpus = sum(size.cpus for size in idle), sum(size.gpus for size in idle)
         cpus, gpus = self._pools.reserved()

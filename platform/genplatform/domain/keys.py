@@ -10,6 +10,8 @@ import hashlib
 import re
 from typing import NamedTuple
 
+RUN_PREFIX = "run/"  # of the names of actors that execute Runs
+
 # As `str` writes a whole number, and small enough for a database's integer.
 _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,17})\Z")
 
@@ -49,7 +51,7 @@ class RunKey(NamedTuple):
     @property
     def actor(self) -> str:
         """The name of the actor that executes it."""
-        return f"run/{self}"
+        return f"{RUN_PREFIX}{self}"
 
     def __str__(self) -> str:
         return f"{self.tenant}/{self.job_id}/{self.run}"

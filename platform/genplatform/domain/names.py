@@ -33,6 +33,11 @@ class ModelRef:
         return self.name if tail is None else f"{self.name}@{tail}"
 
 
+def node_name(given: str, address: str, hostname: str) -> str:
+    """Return what a node is called: the name its operator gave it, else its machine's; an address is no name."""
+    return given if given not in ("", address) else hostname
+
+
 @lru_cache(maxsize=1024)
 def parse_model_ref(text: str) -> ModelRef | None:
     """Parse `NAME`, `NAME@3` or `NAME@alias`; None when it is none of them. `@latest` means the newest."""

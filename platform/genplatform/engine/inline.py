@@ -8,7 +8,7 @@ platform, it may still speak for a moment, and fences must refuse it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,8 @@ from genplatform.domain.job import Capacity
 from genplatform.engine.loading import LoadError, load
 from genplatform.engine.seam import Death, End, Liveness, Served, ServeOrder
 from genplatform.errors import Unavailable
+
+NODE = "inline"
 
 
 @dataclass
@@ -42,9 +44,16 @@ class InlineEngine:
         self._watched: set[str] = set()
         self.reachable = True
 
-    def capacity(self) -> Capacity:
-        """Return the fixed capacity, less what actors hold."""
+    def nodes(self) -> list[str]:
+        """Return the one node there is."""
         self._reach()
+        return [NODE]
+
+    def capacity(self, avoid: Collection[str] = ()) -> Capacity:
+        """Return the fixed capacity, less what actors hold; nothing is free when this process is to be avoided."""
+        self._reach()
+        if NODE in avoid:
+            return Capacity(self._cpus, self._gpus, 0.0, 0.0)
         with self._lock:
             held = list(self._actors.values())
         return Capacity(
@@ -54,8 +63,17 @@ class InlineEngine:
             free_gpus=max(0.0, self._gpus - sum(one.gpus for one in held)),
         )
 
-    def start(self, name: str, actor: str, order: Mapping[str, Any], *, cpus: float, gpus: float) -> None:
-        """Build the object and start it; one that cannot be built is told by `deaths`."""
+    def start(
+        self,
+        name: str,
+        actor: str,
+        order: Mapping[str, Any],
+        *,
+        cpus: float,
+        gpus: float,
+        avoid: Collection[str] = (),
+    ) -> None:
+        """Build the object and start it, for there is no other node; one that cannot be built is told by `deaths`."""
         self._reach()
         with self._lock:
             self._watched.add(name)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray._private.state import available_resources_per_node  # Ray's developer API, at home here alone
 from ray.exceptions import (
     ActorUnavailableError,
     GetTimeoutError,
@@ -18,6 +19,7 @@ from ray.exceptions import (
 )
 from ray.util import list_named_actors
 
+from genplatform.domain.names import node_name
 from genplatform.engine.loading import load
 from genplatform.engine.ray_messages import ended, out_of_memory, told
 from genplatform.engine.seam import End, Liveness
@@ -30,14 +32,20 @@ MAX_CONCURRENCY = 8
 WATCH_GROUP = "watch"
 # What has arrived is read at once; this only bounds a read from a cluster that goes away.
 READ_SECONDS = 5.0
+# Ray gives every node this label, with its id.
+NODE_LABEL = "ray.io/node-id"
 
 
 @dataclass
 class _Watched:
-    """An actor whose end this process waits for; `started` only for one that it made and that is not placed yet."""
+    """An actor whose end this process waits for, and whose `ping` will have told its node.
+
+    `started` only for one that this process made and that is not placed yet.
+    """
 
     handle: Any
     joined: Any
+    pinged: Any
     cpus: float = 0.0
     gpus: float = 0.0
     started: Any = None
@@ -52,6 +60,7 @@ class RayActors:
     def methods(self) -> dict[str, Callable[..., Any]]:
         """Return what the link may call."""
         return {
+            "nodes": self.nodes,
             "capacity": self.capacity,
             "start": self.start,
             "stop": self.stop,
@@ -61,11 +70,15 @@ class RayActors:
             "deaths": self.deaths,
         }
 
-    def capacity(self) -> list[float]:
+    def nodes(self) -> list[str]:
+        """Return the names of the nodes that are alive."""
+        return sorted(_nodes())
+
+    def capacity(self, avoid: Sequence[str]) -> list[float]:
         """Return CPUs and GPUs: of the cluster, then free ones less what actors not yet placed will take."""
         # First, so that one placed in between is counted twice for a moment and never not at all.
         waiting = self._unplaced()
-        whole, free = ray.cluster_resources(), ray.available_resources()
+        whole, free = ray.cluster_resources(), _free(avoid)
         return [
             float(whole.get("CPU", 0.0)),
             float(whole.get("GPU", 0.0)),
@@ -83,7 +96,9 @@ class RayActors:
                     one.started = None
         return [one for one in starting if one.started is not None]
 
-    def start(self, name: str, actor: str, order: Mapping[str, Any], cpus: float, gpus: float) -> None:
+    def start(
+        self, name: str, actor: str, order: Mapping[str, Any], cpus: float, gpus: float, avoid: Sequence[str]
+    ) -> None:
         """Make the actor (or find it) and tell it to start; raises LoadError when there is no such class."""
         remote = ray.remote(concurrency_groups={WATCH_GROUP: 1})(load(actor))
         handle = remote.options(
@@ -94,9 +109,10 @@ class RayActors:
             max_restarts=0,
             num_cpus=cpus,
             num_gpus=gpus,
+            label_selector=_anywhere_but(avoid),
         ).remote(dict(order))
         started = handle.start.remote()
-        self._watched[name] = _Watched(handle, _join(handle), cpus, gpus, started)
+        self._watched[name] = _Watched(handle, _join(handle), handle.ping.remote(), cpus, gpus, started)
 
     def stop(self, name: str, reason: str) -> None:
         """Ask the actor to stop, if there is one; the answer is not waited for."""
@@ -126,8 +142,8 @@ class RayActors:
         return sorted(list_named_actors())
 
     def deaths(self, names: Sequence[str]) -> list[list[str]]:
-        """Return `[name, message, end]` for those of `names` that ended; watches those it did not know yet."""
-        gone = [[name, "It does not exist.", End.UNKNOWN.value] for name in self._watch(names)]
+        """Return `[name, message, end, node]` for those of `names` that ended; watches those it did not know yet."""
+        gone = [[name, "It does not exist.", End.UNKNOWN.value, ""] for name in self._watch(names)]
         joined = {one.joined: name for name, one in list(self._watched.items())}
         over, _ = ray.wait(list(joined), num_returns=len(joined), timeout=0) if joined else ([], [])
         for ref in over:
@@ -139,9 +155,8 @@ class RayActors:
                 continue
             # One whose work is over still holds its process and its resources.
             ray.kill(handle, no_restart=True)
-            del self._watched[name]
             message, end = ending
-            gone.append([name, message, end.value])
+            gone.append([name, message, end.value, _node_of(self._watched.pop(name))])
         return gone
 
     def _watch(self, names: Sequence[str]) -> list[str]:
@@ -155,7 +170,7 @@ class RayActors:
             return []
         found = self._find(unknown)
         for name, handle in found.items():
-            self._watched[name] = _Watched(handle, _join(handle))
+            self._watched[name] = _Watched(handle, _join(handle), handle.ping.remote())
         return [name for name in unknown if name not in found]
 
     def _find(self, names: Sequence[str]) -> dict[str, Any]:
@@ -175,6 +190,45 @@ class RayActors:
                 if name in list_named_actors():
                     raise
         return handles
+
+
+def _nodes() -> dict[str, list[str]]:
+    """Return the ids of the nodes that are alive, by name."""
+    found: dict[str, list[str]] = {}
+    for node in ray.nodes():
+        if node["Alive"]:
+            name = node_name(node["NodeName"], node["NodeManagerAddress"], node["NodeManagerHostname"])
+            found.setdefault(name, []).append(node["NodeID"])
+    return found
+
+
+def _ids(names: Sequence[str]) -> list[str]:
+    nodes = _nodes() if names else {}
+    return [node for name in names for node in nodes.get(name, ())]
+
+
+def _free(avoid: Sequence[str]) -> Mapping[str, float]:
+    """Return what is free on the nodes that are not to be avoided."""
+    avoided = _ids(avoid)
+    if not avoided:
+        return dict(ray.available_resources())
+    others = [resources for node, resources in available_resources_per_node().items() if node not in avoided]
+    return {name: sum(float(resources.get(name, 0.0)) for resources in others) for name in ("CPU", "GPU")}
+
+
+def _anywhere_but(avoid: Sequence[str]) -> dict[str, str] | None:
+    """Return the label selector that keeps an actor off these nodes."""
+    avoided = _ids(avoid)
+    return {NODE_LABEL: f"!in({', '.join(avoided)})"} if avoided else None
+
+
+def _node_of(watched: _Watched) -> str:
+    """Return the name of the node an actor was on, as it told; empty when it did not."""
+    try:
+        told_by_it = ray.get(watched.pinged, timeout=0)
+    except (RayError, GetTimeoutError):
+        return ""
+    return str(told_by_it.get("node", ""))
 
 
 def _join(handle: Any) -> Any:

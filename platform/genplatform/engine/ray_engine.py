@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from genplatform.domain.job import Capacity
@@ -29,15 +29,30 @@ class RayEngine:
         self._watched: set[str] = set()
         self._stillborn: list[Death] = []
 
-    def capacity(self) -> Capacity:
+    def nodes(self) -> list[str]:
+        """Return the names of the nodes that are alive."""
+        names: list[str] = self._link.call("nodes", CALL_SECONDS)
+        return names
+
+    def capacity(self, avoid: Collection[str] = ()) -> Capacity:
         """Return what the cluster has and what is free."""
-        cpus, gpus, free_cpus, free_gpus = self._link.call("capacity", CALL_SECONDS)
+        cpus, gpus, free_cpus, free_gpus = self._link.call("capacity", CALL_SECONDS, avoid=sorted(avoid))
         return Capacity(cpus=cpus, gpus=gpus, free_cpus=free_cpus, free_gpus=free_gpus)
 
-    def start(self, name: str, actor: str, order: Mapping[str, Any], *, cpus: float, gpus: float) -> None:
+    def start(
+        self,
+        name: str,
+        actor: str,
+        order: Mapping[str, Any],
+        *,
+        cpus: float,
+        gpus: float,
+        avoid: Collection[str] = (),
+    ) -> None:
         """Start or find the actor; a class that cannot be loaded is told by `deaths`."""
+        wanted = {"name": name, "actor": actor, "order": dict(order), "cpus": cpus, "gpus": gpus}
         try:
-            self._link.call("start", CALL_SECONDS, name=name, actor=actor, order=dict(order), cpus=cpus, gpus=gpus)
+            self._link.call("start", CALL_SECONDS, **wanted, avoid=sorted(avoid))
         except Refused as error:
             with self._lock:
                 self._stillborn.append(Death(name, str(error), End.BROKEN))
@@ -74,8 +89,8 @@ class RayEngine:
         over = self._link.call("deaths", CALL_SECONDS, names=watched) if watched else []
         with self._lock:
             ended, self._stillborn = self._stillborn, []
-            self._watched.difference_update(name for name, _, _ in over)
-        return [*ended, *(Death(name, message, End(end)) for name, message, end in over)]
+            self._watched.difference_update(name for name, *_ in over)
+        return [*ended, *(Death(name, message, End(end), node) for name, message, end, node in over)]
 
     def adopt(self, names: Sequence[str]) -> None:
         """Watch these too, from the next `deaths` on."""

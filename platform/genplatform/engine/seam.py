@@ -5,13 +5,13 @@ worker code. Actors are handles and never records: the truth is in the catalog.
 
 A worker class is built with its order and has `start()` (returns at once; called again by a
 dispatcher that cannot know whether its predecessor did, so it must not start twice),
-`ping()`, `stop(reason)` and `join()` (blocks until the work is over, returns how it ended, or
+`ping()` (tells its `node`), `stop(reason)` and `join()` (blocks until the work is over, returns how it ended, or
 raises what broke it). Names are used once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -46,16 +46,18 @@ class End(StrEnum):
 
 
 class Death(str):
-    """The name of an actor that ended, in `end` how, and in `message` what is known of why."""
+    """The name of an actor that ended, in `end` how, in `message` what is known of why, and in `node` where."""
 
     message: str
     end: End
+    node: str
 
-    def __new__(cls, name: str, message: str = "", end: End = End.UNKNOWN) -> Death:
-        """Return the name with what is known."""
+    def __new__(cls, name: str, message: str = "", end: End = End.UNKNOWN, node: str = "") -> Death:
+        """Return the name with what is known; `node` is empty where it is not."""
         death = super().__new__(cls, name)
         death.message = message
         death.end = end
+        death.node = node
         return death
 
 
@@ -66,14 +68,29 @@ class Engine(Protocol):
     engine cannot be reached; only `liveness` says `UNKNOWN` instead.
     """
 
-    def capacity(self) -> Capacity:
-        """Return what the cluster has and what is free; what is promised to actors still starting is not free."""
+    def nodes(self) -> list[str]:
+        """Return the names of the nodes that are alive; several that share a name are one."""
 
-    def start(self, name: str, actor: str, order: Mapping[str, Any], *, cpus: float, gpus: float) -> None:
+    def capacity(self, avoid: Collection[str] = ()) -> Capacity:
+        """Return what the cluster has, and what is free on nodes other than those to `avoid`.
+
+        What is promised to actors still starting is not free.
+        """
+
+    def start(
+        self,
+        name: str,
+        actor: str,
+        order: Mapping[str, Any],
+        *,
+        cpus: float,
+        gpus: float,
+        avoid: Collection[str] = (),
+    ) -> None:
         """Start the actor `name` of class `actor` with `order`; one that exists already is kept as it is.
 
-        Does not wait: an actor that cannot be made is told by `deaths`, one that does not fit
-        now waits inside the engine until it does.
+        It is placed on none of the nodes to `avoid`. Does not wait: an actor that cannot be made
+        is told by `deaths`, one that does not fit now waits inside the engine until it does.
         """
 
     def stop(self, name: str, reason: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -50,8 +50,14 @@ def _leader(w: Wiring) -> list[dict[str, Any]]:
     if not seen:
         return [dispatcher]
     state = "up" if seen.get("ok") else "failed"
-    ray = {"name": "ray", "state": state, "pid": None, "detail": seen.get("detail", ""), "hint": seen.get("hint", "")}
+    detail = "; ".join([seen.get("detail", ""), *map(_avoided, leader.data.get("avoided", []) if leader else [])])
+    ray = {"name": "ray", "state": state, "pid": None, "detail": detail, "hint": seen.get("hint", "")}
     return [dispatcher, ray]
+
+
+def _avoided(told: Mapping[str, Any]) -> str:
+    lost = f"{told['jobs']} jobs lost work there {told['failures']} times"
+    return f"node {told['node']} is avoided until {told['until']}: {lost}"
 
 
 def _try(check: Callable[[], None]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,21 +39,30 @@ class OpenedRun:
     order: dict[str, Any]
 
 
-def open_run(w: Wiring, term: int, key: JobKey, *, workers: int, api_url: str) -> OpenedRun | None:
-    """Open the next Run of a queued Job; None when it is not queued any more.
+def open_run(
+    w: Wiring, term: int, key: JobKey, *, workers: int, api_url: str, avoid: Sequence[str] = ()
+) -> OpenedRun | None:
+    """Open the next Run of a queued Job, kept off the nodes to `avoid`; None when it is not queued any more.
 
     A generate Job's model is pinned and its shards are planned with its first Run. Raises
     BadSpec for a Job that an older version submitted and this one cannot read.
     """
     effects = Effects()
     with led(w, term) as tx:
-        opened = _open(w, tx, effects, term, key, workers, api_url)
+        opened = _open(w, tx, effects, term, key, workers, api_url, avoid)
     effects.run()
     return opened
 
 
 def _open(
-    w: Wiring, tx: Transaction, effects: Effects, term: int, key: JobKey, workers: int, api_url: str
+    w: Wiring,
+    tx: Transaction,
+    effects: Effects,
+    term: int,
+    key: JobKey,
+    workers: int,
+    api_url: str,
+    avoid: Sequence[str],
 ) -> OpenedRun | None:
     job = tx.jobs.by_id(key.tenant, key.job_id, lock=True)
     if job is None or job.job_state is not JobState.QUEUED:
@@ -73,7 +83,7 @@ def _open(
             tx.shards.plan(key.tenant, job.id, plan_shards(job.total, model.tile, job.spec.get("batch_size")))
     tx.jobs.move(job.id, JobState.STARTING, new_run=run.run, only_from={JobState.QUEUED}, **values)
     tx.runs.open(key.tenant, job.id, run.run, term, now)
-    said = {"run": run.run, "workers": workers, "done": job.done}
+    said = {"run": run.run, "workers": workers, "done": job.done, "avoided": list(avoid)}
     tx.events.add(key.tenant, job.id, now, "starting", said)
     # What an earlier Run was asked is not asked of this one.
     effects.add(lambda: w.queues.clear_stop(key))
