@@ -7,6 +7,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from genworkers.actor import where
+
 PATIENT = "engine_actors:Patient"
 STILLBORN = "engine_actors:Stillborn"
 FAILING = "engine_actors:Failing"
@@ -26,8 +28,8 @@ class Patient:
             with open(self._order["pid_file"], "w") as file:
                 file.write(str(os.getpid()))
 
-    def ping(self) -> dict[str, int]:
-        return {"pid": os.getpid()}
+    def ping(self) -> dict[str, object]:
+        return {"pid": os.getpid(), "node": where()}
 
     def stop(self, reason: str) -> None:
         self._outcome = f"stopped for {reason}"

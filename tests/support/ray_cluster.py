@@ -1,8 +1,8 @@
 """A lean Ray for tests: one head of its own a session, behind a token, on loopback, with no dashboard.
 
-`RayCluster` starts this file as a child that runs the head, obeys `kill` and `start` on its
-standard input, and ends the head when that input ends: when the tests say so and also when
-their process dies, however it dies. The environment of the tests' own process stays as it
+`RayCluster` starts this file as a child that runs the head, obeys `kill`, `start`, `join` and
+`leave` on its standard input, and ends all of it when that input ends: when the tests say so and
+also when their process dies, however it dies. The environment of the tests' own process stays as it
 is; what connects to the cluster is given `RayCluster.environment`.
 """
 
@@ -30,6 +30,7 @@ STOP_SECONDS = 30.0
 LONG = 60.0
 # The last line that `ray start --block` prints once everything answers.
 READY = "Process exit logs will be saved to"
+NODE = "node"
 SUPPORT = Path(__file__).resolve().parent
 
 
@@ -101,6 +102,14 @@ class RayCluster:
         """End the head as a crash would: no process of it gets a word."""
         self._ask("kill")
 
+    def join(self, name: str, cpus: int, **settings: str) -> None:
+        """Start a further node on this machine, with settings of its own; returns when it answers."""
+        self._ask(" ".join(["join", name, str(cpus), *(f"{key}={value}" for key, value in settings.items())]))
+
+    def leave(self, name: str) -> None:
+        """End a further node as a crash would."""
+        self._ask(f"leave {name}")
+
     def _ask(self, order: str) -> None:
         assert self._owner is not None
         assert self._owner.stdin is not None
@@ -137,21 +146,55 @@ def _start(folder: Path, port: str, cpus: str) -> subprocess.Popen[str]:
     command += ["--include-dashboard=false", "--disable-usage-stats"]
     # Fixed by default, so that a second cluster on this machine would stumble over the first.
     command += [f"--ray-client-server-port={free_port()}", f"--dashboard-agent-listen-port={free_port()}"]
-    head = subprocess.Popen(
+    return _run(command, {})
+
+
+def _join(port: str, name: str, cpus: str, *settings: str) -> subprocess.Popen[str]:
+    """Run a further node; returns when it answers."""
+    command = [sys.executable, __file__, NODE, f"127.0.0.1:{port}", name, cpus]
+    return _run(command, dict(setting.split("=", 1) for setting in settings))
+
+
+def _run(command: list[str], settings: dict[str, str]) -> subprocess.Popen[str]:
+    node = subprocess.Popen(
         command,
+        env=os.environ | settings,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,  # the session's group is how all of it is ended at once
     )
-    assert head.stdout is not None
-    for line in head.stdout:
+    assert node.stdout is not None
+    for line in node.stdout:
         if READY in line:
-            threading.Thread(target=head.stdout.read, daemon=True).start()
-            return head
+            threading.Thread(target=node.stdout.read, daemon=True).start()
+            return node
         print(line, end="", flush=True)
     raise RuntimeError("Ray did not start.")
+
+
+def _be_a_node(address: str, name: str, cpus: str) -> None:
+    """Be a further node on loopback: `ray start` would take the machine's own address for it."""
+    from ray._private.node import Node
+    from ray._private.parameter import RayParams
+
+    wanted = RayParams(
+        gcs_address=address,
+        node_ip_address="127.0.0.1",
+        node_name=name,
+        num_cpus=int(cpus),
+        num_gpus=0,
+        object_store_memory=100_000_000,
+        include_dashboard=False,
+        include_log_monitor=False,
+        node_manager_port=0,
+        min_worker_port=0,
+        max_worker_port=0,
+    )
+    Node(wanted, head=False, shutdown_at_exit=True, spawn_reaper=False)
+    print(READY, flush=True)
+    threading.Event().wait()
 
 
 def _kill(head: subprocess.Popen[str]) -> None:
@@ -164,18 +207,27 @@ def _kill(head: subprocess.Popen[str]) -> None:
 def _own(folder: Path, port: str, cpus: str) -> None:
     """Obey the orders on standard input until it ends."""
     head: subprocess.Popen[str] | None = None
+    nodes: dict[str, subprocess.Popen[str]] = {}
     try:
-        for order in sys.stdin:
-            if order == "start\n":
+        for line in sys.stdin:
+            order, *words = line.split()
+            if order == "start":
                 head = _start(folder, port, cpus)
+            elif order == "join":
+                nodes[words[0]] = _join(port, *words)
+            elif order == "leave":
+                _kill(nodes.pop(words[0]))
             elif head is not None:
                 _kill(head)
             print("done", flush=True)
     finally:
-        if head is not None:
-            _kill(head)  # Ray's own way of stopping takes a quarter of a minute
+        for process in [*nodes.values(), *([head] if head is not None else [])]:
+            _kill(process)  # Ray's own way of stopping takes a quarter of a minute
         shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    _own(Path(sys.argv[1]), *sys.argv[2:])
+    if sys.argv[1] == NODE:
+        _be_a_node(*sys.argv[2:])
+    else:
+        _own(Path(sys.argv[1]), *sys.argv[2:])

@@ -42,7 +42,7 @@ class Avoiding:
     def nodes(self) -> list[str]:
         """The names of the nodes that new work is kept off."""
         now = self._w.clock()
-        return [one.node for one in self._avoided if now < one.until]
+        return [one.node for one in self._avoided if one.holds(now)]
 
     def note_death(self, node: str, job_id: str) -> None:
         """Note that a pool's worker died on a node with a claim of a job."""

@@ -219,7 +219,8 @@ def _free(avoid: Sequence[str]) -> Mapping[str, float]:
 def _anywhere_but(avoid: Sequence[str]) -> dict[str, str] | None:
     """Return the label selector that keeps an actor off these nodes."""
     avoided = _ids(avoid)
-    return {NODE_LABEL: f"!in({', '.join(avoided)})"} if avoided else None
+    # Without blanks: Ray would take one for a part of the id that follows it.
+    return {NODE_LABEL: f"!in({','.join(avoided)})"} if avoided else None
 
 
 def _node_of(watched: _Watched) -> str:

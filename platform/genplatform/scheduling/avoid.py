@@ -44,6 +44,10 @@ class Avoided:
     failures: int
     jobs: int
 
+    def holds(self, now: float) -> bool:
+        """Tell whether it is avoided still; a time too far ahead was written before the clock was put back."""
+        return now < self.until <= now + LONGEST_SECONDS
+
 
 @dataclass
 class _Record:
@@ -94,7 +98,7 @@ class NodeRecords:
     def suspects(self, now: float) -> list[Avoided]:
         """Return the nodes that are to be avoided for what happened on them alone, by name."""
         found = [r.avoided for _, r in sorted(self._records.items()) if r.avoided is not None]
-        return [one for one in found if now < one.until]
+        return [one for one in found if one.holds(now)]
 
     def forget(self, now: float) -> None:
         """Let go of nodes on which nothing happened for so long that it decides nothing any more."""

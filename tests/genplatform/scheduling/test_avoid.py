@@ -99,6 +99,12 @@ def test_what_still_ran_on_an_avoided_node_does_not_lengthen_it() -> None:
     assert records.suspects(last(0.0) + 1)[0].until == last(0.0) + FIRST_SECONDS
 
 
+def test_a_clock_that_was_put_back_keeps_no_node_avoided_for_longer_than_the_longest_time() -> None:
+    records = after(*failing(100_000.0))
+
+    assert records.suspects(90_000.0) == []
+
+
 def test_nodes_are_judged_apart() -> None:
     records = after(*failing(0.0, "n2"), *[lost(APART * n, "j", "n1") for n in range(9)])
 
