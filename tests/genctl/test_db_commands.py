@@ -161,6 +161,14 @@ def test_where_there_is_no_record_none_is_made(genctl: Run, place: Path) -> None
     assert not place.exists()
 
 
+def test_an_upgrade_makes_a_record_and_the_home_that_it_lies_in(genctl: Run, place: Path) -> None:
+    made, sound = genctl("db", "upgrade"), genctl("db", "verify")
+
+    assert made.stdout == f"The catalog at sqlite:///{place / 'catalog.db'} was made at revision {migrate.head()}.\n"
+    assert sound.stdout == "The record is sound.\n"
+    assert place.stat().st_mode & 0o777 == 0o700
+
+
 def test_nothing_is_restored_under_a_platform_that_is_up(genctl: Run, lived: dict[str, str], place: Path) -> None:
     other = place.parent / "other"
     genctl("db", "backup", "b.gz")

@@ -45,6 +45,8 @@ def run(settings: Settings, args: argparse.Namespace) -> int:
 
 def upgrade(settings: Settings, args: argparse.Namespace) -> int:
     """Bring the tables to the newest revision."""
+    if not settings.database_url and not settings.home.exists():
+        home.prepare(settings)
     done = migrate.upgrade(settings.database)
     where = database.shown_url(settings.database)
     if done.before == done.after:
