@@ -150,9 +150,12 @@ def _resident() -> float:
 
 def _line(kind: str, few: Dispatched, many: Dispatched, rounds: int, times: int, line: int) -> Iterator[Figure]:
     tracemalloc.start()
-    many.another("d0").tick()
+    other = many.another("d0")
+    other.tick()
     grown = tracemalloc.get_traced_memory()[0] / line
     tracemalloc.stop()
+    assert len(other._line) > line - OPEN
+    del other
     many.clock.go(60)
     took = _seconds(many.tick)
     yield Figure(f"a line of {line:,} taken over and held, {kind}", [took], "s", at_most=10)
@@ -201,6 +204,7 @@ def _rebuilds(kind: str, rounds: int, line: int, shards: int) -> Iterator[Figure
             big = d.one(generate("big", count=64 * shards, more="priority: 1000\n"))
             _put(d, "queued", "paused", behind=KNOWN)
             d.tick()
+            d.engine.cpus -= d.engine.capacity().free_cpus  # what runs goes on, and nobody starts meanwhile
             pool = d.row(big).pool
             leases = [job.run_key for job in reconcile.open_jobs(d.w) if job.kind == "train"]
             assert pool is not None
@@ -212,6 +216,7 @@ def _rebuilds(kind: str, rounds: int, line: int, shards: int) -> Iterator[Figure
             d.clock.go(2.6)
             d.dispatcher.renew()
             d.clock.go(2.6)
+            whole = sum(one.count for one in reconcile.spans(d.w).values())
             begun = time.perf_counter()
             times: dict[str, float] = {}
             while len(times) < 3:
@@ -221,7 +226,7 @@ def _rebuilds(kind: str, rounds: int, line: int, shards: int) -> Iterator[Figure
                     times.setdefault("offered", now)
                 if not queues.missing(leases):
                     times.setdefault("granted", now)
-                if len(d.dispatcher._line) == sum(one.count for one in reconcile.spans(d.w).values()):
+                if len(d.dispatcher._line) == whole:
                     times.setdefault("found", now)
                 assert now < GIVEN_UP_SECONDS, times
             found.append(times["found"])

@@ -136,7 +136,7 @@ class Dispatcher:
         self._try("limits", lambda: self._limits.keep(term, jobs))
         if start:
             self._try("nodes", self._avoiding.look_after_losses)
-            self._try("start", lambda: self._starting.start(term, jobs))
+            self._try("start", lambda: self._starting.start(term, jobs, tell=self._survey.is_over))
             self._try("fill", lambda: self._starting.fill(term))
 
     def _fold(self, term: int) -> None:

@@ -39,14 +39,15 @@ class Starting:
         self._line = line
         self._api_url = api_url
 
-    def start(self, term: int, open_jobs: Sequence[JobRow]) -> None:
-        """Start what fits now; record why the others wait."""
+    def start(self, term: int, open_jobs: Sequence[JobRow], *, tell: bool) -> None:
+        """Start what fits now; with `tell` record why the others wait."""
         if not len(self._line):
             return
         decision = decide(self._line.line, self._free(open_jobs))
         for one in decision.starts:
             self._start_one(term, one)
-        self._tell(term, decision)
+        if tell:
+            self._tell(term, decision)
 
     def fill(self, term: int) -> None:
         """Start the pools' workers that open jobs lack; a Run that waits for one that cannot be had is over."""

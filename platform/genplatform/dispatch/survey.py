@@ -50,6 +50,11 @@ class Survey:
         if not self._stretches:
             self._whole = False
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to read of what differed."""
+        return not self._stretches
+
     def go_on(self) -> bool:
         """Read on, as much as one round may; tells whether nothing is left."""
         read = 0
@@ -60,7 +65,7 @@ class Survey:
             self._stretches.popleft()
             read += stretch.jobs
             self._whole = self._whole and bool(self._stretches)
-        return not self._stretches
+        return self.is_over
 
 
 @dataclass(frozen=True)
