@@ -16,11 +16,13 @@ from real_api import api_owner, make_api, redis_server
 from redis_server import RedisServer
 from small_platform import API_URL, TENANT, SmallPlatform, train
 from together import together
+from whole_platform import eventually
 
 from genplatform.dispatch.dispatcher import Dispatcher
+from genplatform.domain.keys import JobKey
 from genplatform.domain.times import RECONCILE_SECONDS
 from genplatform.errors import Conflict
-from genplatform.queues import RedisQueues
+from genplatform.queues import RedisQueues, keys
 
 __all__ = ["api_owner", "make_api", "redis_server"]  # fixtures, found by their names
 
@@ -93,6 +95,11 @@ class Reader:
         assert self._dispatcher.tick()
         return [name.removeprefix(f"run/{TENANT}/").partition("/")[0] for name in self.engine.names()]
 
+    def hears_of(self, job: str) -> None:
+        """Wait until Redis was told of a job: the API tells it after it has answered."""
+        told = str(JobKey(TENANT, job))
+        eventually(lambda: self._queues.server.call("ZSCORE", keys.INTAKE, told) is not None)
+
     def close(self) -> None:
         self._queues.close()
         self._platform.close()
@@ -119,6 +126,7 @@ def test_a_submit_while_redis_is_gone_is_taken_and_found_by_the_dispatcher_by_it
         (before,) = client.submit(train("before"))
         assert reader.tick() == [before["id"]]
         (unread,) = client.submit(train("unread"))
+        reader.hears_of(unread["id"])
         redis_server.kill()
         (during,) = submit_once(api, train("during"))
         record_property("killed_at", {"jobs_then": 2, "redis": comes_back})
@@ -128,6 +136,7 @@ def test_a_submit_while_redis_is_gone_is_taken_and_found_by_the_dispatcher_by_it
         redis_server.start()
         at_once = reader.tick()
         (after,) = client.submit(train("after"))
+        reader.hears_of(after["id"])
         woken = reader.tick()
         ready = api.ready()
     # In two steps, so that the leader keeps its lease: what it finds it finds as one that leads on.
