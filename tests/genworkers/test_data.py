@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from genplatform.errors import BadRequest
 from genworkers.data.dataset import Order, split_indices
@@ -20,6 +21,16 @@ def test_the_digits_are_the_real_ones() -> None:
     assert digits.labels[:5].tolist() == [0, 1, 2, 3, 4]
     assert digits.digest == open_source({"source": "digits"}).digest
     assert len(digits.digest) == 64
+
+
+def test_the_digits_are_those_that_scikit_learn_loads() -> None:
+    bunch = load_digits()
+
+    digits = open_source({"source": "digits"})
+
+    assert digits.labels is not None
+    assert digits.labels.tolist() == bunch.target.tolist()
+    assert torch.equal(digits.pictures[:, 0], torch.from_numpy(bunch.images).float() / 8 - 1)
 
 
 @pytest.mark.parametrize("data", [{"source": "digit"}, {}, {"source": None}, {"source": ["digits"]}])
