@@ -44,7 +44,7 @@ def _one_by_one(kind: str, ours: Served, bare: Served, rounds: int, requests: in
 
 
 def _in_bulk(kind: str, ours: Served, bare: Served, rounds: int, jobs: int) -> Iterator[Figure]:
-    mine, theirs = _submitter(ours.port), _submitter(bare.port)
+    mine, theirs = _submitter(ours.port, stays=False), _submitter(bare.port, stays=False)
     body = json.dumps([json.loads(_one(number)) for number in range(jobs)]).encode()
     mine(_one(0)), theirs(_one(0))
     before = ours.resident()
@@ -60,8 +60,8 @@ def _one(number: int) -> bytes:
     return json.dumps({"kind": "generate", "name": f"g{number}", "model": "noise@1", "count": 64}).encode()
 
 
-def _submitter(port: int) -> Submit:
-    """Return what sends a body over a connection that stays open, and how long its answer took."""
+def _submitter(port: int, *, stays: bool = True) -> Submit:
+    """Return what sends a body, over a connection that stays open or a fresh one, and how long its answer took."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
 
     def submit(body: bytes) -> float:
@@ -75,6 +75,8 @@ def _submitter(port: int) -> Submit:
         answer = connection.getresponse()
         said = answer.read()
         took = time.perf_counter() - begun
+        if not stays:
+            connection.close()  # the other's turn may take longer than a server keeps one that is idle
         if answer.status != 201:
             raise RuntimeError(f"{answer.status}: {said[:500]!r}")
         return took

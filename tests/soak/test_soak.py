@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -211,12 +212,15 @@ def test_no_lease_and_no_hint_of_them_is_left(platform: WholePlatform, soaked: S
 
 
 def test_no_worker_is_left_but_those_that_idle(platform: WholePlatform, soaked: Soaked) -> None:
-    def left() -> list[int]:
-        asleep = [p.pid for p in psutil.process_iter() if platform.owns(p) and p.status() == psutil.STATUS_STOPPED]
-        return asleep + platform.actors("RunActor") + platform.actors("PoolActor")
+    def left() -> list[str]:
+        mine = [p.info for p in psutil.process_iter(["pid", "status", "cmdline"]) if platform.owns(p)]
+        titles = {str(p["pid"]): f"{p['status']} {' '.join(p['cmdline'] or [])}" for p in mine}
+        marks = (psutil.STATUS_STOPPED, "RunActor", "PoolActor")
+        return [f"{pid} {title}" for pid, title in titles.items() if any(mark in title for mark in marks)]
 
-    eventually(lambda: not left())
-    assert left() == []
+    with suppress(AssertionError):
+        eventually(lambda: not left())
+    assert left() == [], platform.logs()
 
 
 def test_the_platform_is_well(platform: WholePlatform, soaked: Soaked) -> None:

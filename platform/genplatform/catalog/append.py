@@ -7,7 +7,8 @@ PostgreSQL as one COPY.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from itertools import islice
 from operator import itemgetter
@@ -23,6 +24,8 @@ Row = Sequence[Any]
 
 # Rows that are handed to SQLite at once: few enough to hold, enough not to be felt.
 AT_ONCE = 2000
+# So much of SQLite's file is held while many rows are added, in KiB: their places in its indexes lie far apart.
+HELD_KIB = 64 << 10
 
 
 def add_one(db: Connection, table: sa.Table, columns: Sequence[str], row: Row) -> int:
@@ -35,14 +38,37 @@ def add_one(db: Connection, table: sa.Table, columns: Sequence[str], row: Row) -
 def add_many(db: Connection, table: sa.Table, columns: Sequence[str], rows: Iterable[Row]) -> None:
     """Add rows, taken one by one as they can be sent."""
     clean = _cleaned(table, tuple(columns), rows)
-    if db.dialect.name == "postgresql":
-        _copy(db, table, columns, clean)
+    if takes_streams(db.dialect):
+        with _copying(db, table, columns) as send:
+            for row in clean:
+                send(row)
         return
     statement = str(sa.insert(table).values({name: sa.bindparam(name) for name in columns}).compile(dialect=db.dialect))
     # The statement names the columns in the table's order.
     in_order = itemgetter(*(columns.index(column.name) for column in table.c if column.name in columns))
-    while batch := [in_order(row) for row in islice(clean, AT_ONCE)]:
-        db.exec_driver_sql(statement, batch)
+    usual = db.exec_driver_sql("PRAGMA cache_size").scalar_one()
+    db.exec_driver_sql(f"PRAGMA cache_size = {-HELD_KIB}")
+    try:
+        while batch := [in_order(row) for row in islice(clean, AT_ONCE)]:
+            db.exec_driver_sql(statement, batch)
+    finally:
+        db.exec_driver_sql(f"PRAGMA cache_size = {usual}")
+
+
+def takes_streams(dialect: sa.Dialect) -> bool:
+    """Tell whether a database takes in rows while others are still being made, as `stream` sends them."""
+    return dialect.name == "postgresql"
+
+
+@contextmanager
+def stream(db: Connection, table: sa.Table, columns: Sequence[str]) -> Iterator[Callable[[Row], None]]:
+    """Give what sends one row; the server is at work on it while the next is made. They are all there at the end.
+
+    Nothing else may be asked of the connection meanwhile. The table gives the inside keys.
+    """
+    cleaned = _cleaner(table, tuple(columns))
+    with _copying(db, table, columns) as send:
+        yield lambda row: send(cleaned(row))
 
 
 def new_keys(db: Connection, table: sa.Table, count: int) -> Sequence[int]:
@@ -67,14 +93,14 @@ def _insert(table: sa.Table, columns: tuple[str, ...], dialect: str) -> sa.sql.d
     return sa.insert(table).values(values).returning(table.c.id)
 
 
-def _copy(db: Connection, table: sa.Table, columns: Sequence[str], rows: Iterable[Row]) -> None:
+@contextmanager
+def _copying(db: Connection, table: sa.Table, columns: Sequence[str]) -> Iterator[Callable[[Row], None]]:
     quoted = db.dialect.identifier_preparer.quote
     statement = f"COPY {quoted(table.name)} ({', '.join(map(quoted, columns))}) FROM STDIN"
     errors = db.dialect.loaded_dbapi.Error
     try:
         with db.connection.cursor() as cursor, cursor.copy(statement) as copy:  # type: ignore[attr-defined]
-            for row in rows:
-                copy.write_row(row)
+            yield copy.write_row
     except errors as error:
         _raise(db, statement, error)
 
@@ -96,11 +122,18 @@ def _raise(db: Connection, statement: str, error: Exception) -> NoReturn:
 
 
 def _cleaned(table: sa.Table, columns: tuple[str, ...], rows: Iterable[Row]) -> Iterator[Row]:
-    """Return the rows with a mark in place of every character that a database refuses."""
+    return map(_cleaner(table, columns), rows)
+
+
+def _cleaner(table: sa.Table, columns: tuple[str, ...]) -> Callable[[Row], Row]:
+    """Return what gives a row back with a mark in place of every character that a database refuses."""
     texts = [i for i, name in enumerate(columns) if isinstance(table.c[name].type, (Text, Short))]
-    for row in rows:
+
+    def cleaned(row: Row) -> Row:
         bad = [i for i in texts if row[i] is not None and not _is_plain(row[i])]
-        yield [clean_text(value) if i in bad else value for i, value in enumerate(row)] if bad else row
+        return [clean_text(value) if i in bad else value for i, value in enumerate(row)] if bad else row
+
+    return cleaned
 
 
 def _is_plain(text: str) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from genplatform.catalog import database
+from genplatform.catalog import append, database
 from genplatform.catalog.artifacts import Artifacts
 from genplatform.catalog.endpoints import Endpoints
 from genplatform.catalog.events import Events
@@ -64,6 +64,11 @@ class Catalog:
         """Open a transaction that writes: all of it is committed at the end, or nothing."""
         with database.transaction(self.engine, write=True) as connection:
             yield Transaction(connection)
+
+    @property
+    def takes_streams(self) -> bool:
+        """Whether a transaction takes jobs in while those after them are still being read (`stream_jobs`)."""
+        return append.takes_streams(self.engine.dialect)
 
     def check(self) -> None:
         """Return when the database has our tables and takes a write, of which nothing remains."""

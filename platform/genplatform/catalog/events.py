@@ -40,6 +40,15 @@ class Events:
         else:
             append.add_many(self._db, events, columns, rows)
 
+    def add_submitted(self, submission_pk: int) -> None:
+        """Append the first event of each job of a submission that this transaction adds, from the jobs themselves."""
+        state = sa.func.json_object("state", jobs.c.state)
+        if self._db.dialect.name == "postgresql":
+            state = sa.func.jsonb_build_object("state", jobs.c.state)
+        columns = [jobs.c.tenant_id, jobs.c.id, jobs.c.created_at, sa.literal("submitted"), state]
+        made = sa.select(*columns).where(jobs.c.submission_pk == submission_pk).order_by(jobs.c.id)
+        self._db.execute(sa.insert(events).from_select(["tenant_id", "job_pk", "time", "type", "data"], made))
+
     def page(self, job_pk: int, *, after: int, limit: int, types: Collection[str] = ()) -> list[EventRow]:
         """Return events of a job, oldest first, after an inside key."""
         query = sa.select(events).where(events.c.job_pk == job_pk, events.c.id > after)

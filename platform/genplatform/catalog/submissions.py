@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -76,6 +77,27 @@ class Submissions:
         except sa.exc.IntegrityError as error:
             raise IdTaken from error
         return keys
+
+    @contextmanager
+    def stream_jobs(self, columns: Sequence[str]) -> Iterator[Callable[[append.Row], None]]:
+        """Give what sends one job's row; nothing else may be asked of this transaction until the block ends.
+
+        Raises IdTaken when one of their public ids is not new.
+        """
+        try:
+            with append.stream(self._db, jobs, columns) as send:
+                yield send
+        except sa.exc.IntegrityError as error:
+            raise IdTaken from error
+
+    def keys(self, submission_pk: int) -> list[int]:
+        """Return the inside keys of a submission's jobs, in their order."""
+        query = sa.select(jobs.c.id).where(jobs.c.submission_pk == submission_pk).order_by(jobs.c.id)
+        return list(self._db.execute(query).scalars())
+
+    def counted(self, submission_pk: int, count: int) -> None:
+        """Record how many jobs a submission has."""
+        self._db.execute(sa.update(submissions).where(submissions.c.id == submission_pk).values(count=count))
 
     def add_needs(self, tenant: str, pairs: Iterable[tuple[int, int]]) -> None:
         """Record which jobs wait for which, as pairs of the inside keys of the one and of the other."""

@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import islice
 from typing import Any
 
 from genplatform.catalog import IdTaken, JobRow, Transaction
@@ -26,10 +25,12 @@ from genplatform.services.context import Effects, Wiring
 from genplatform.services.plans import COLUMNS, JSON_COLUMNS, Plan, plan
 from genplatform.services.submissions import PAGE
 from genplatform.services.surroundings import Needs, refuse_late, resolve
-from genplatform.spec import deadline_at, load
+from genplatform.spec import JobDocument, deadline_at, load
 
 # Bodies from here on are not read again for nothing: whether their key is known is asked first.
 LARGE = 1 << 16
+# Of bodies from here on the jobs are sent to the database while they are read, where it takes them so.
+STREAMED = 1 << 20
 # The hint to the dispatcher holds so many jobs; those behind them it finds by itself in seconds.
 HINTED = 1000
 DRAWS = 3
@@ -39,6 +40,7 @@ _COLUMNS = (
     *("tenant_id", "job_id", "state", "open_needs", "reason_code", "reason_message", "submission_pk"),
     *("deadline_at", "created_at"),
 )
+_QUEUED = (JobState.QUEUED.value, 0, None, None)
 _UNTOLD: dict[str, Any] = dict.fromkeys(field.name for field in fields(JobRow))
 
 
@@ -66,24 +68,27 @@ def submit(
     known = idempotency.made(w, tenant, key, asked) if len(body) >= LARGE and not dry_run else None
     if known is not None:
         return known
+
+    def read(make: Callable[[JobDocument], Plan]) -> list[Plan]:
+        return load(body, media_type, w.recipes, sets, overrides or {}, make=make)
+
     try:
-        plans = load(body, media_type, w.recipes, sets, overrides or {}, make=plan)
+        if dry_run:
+            return _dry_run(w, tenant, read(plan))
+        if len(body) >= STREAMED and w.catalog.takes_streams:
+            made = _Submission(w, tenant, key or new_id("s", w.randbelow), asked, stream=read)
+        else:
+            plans = read(plan)
+            if key is None and len(plans) > PAGE:
+                key = new_id("s", w.randbelow)
+            made = _Submission(w, tenant, key, asked, plans)
+        answer = made.commit()
     except BadSpec:
         # It may have been good when it was sent first.
         known = None if dry_run else idempotency.made(w, tenant, key, asked)
         if known is None:
             raise
         return known
-    if dry_run:
-        with w.catalog.read() as tx:
-            refuse_late(plans, w.clock())
-            resolve(tx, tenant, plans)
-        return {"jobs": [one.shown() for one in plans[:PAGE]], "next": None, "count": len(plans), "key": None}
-    if key is None and len(plans) > PAGE:
-        key = new_id("s", w.randbelow)
-    made = _Submission(w, tenant, key, asked, plans)
-    try:
-        answer = made.commit()
     except idempotency.SameKey:
         return idempotency.made(w, tenant, key, asked) or {"jobs": [], "next": None}
     after = effects or Effects()
@@ -93,15 +98,27 @@ def submit(
     return answer
 
 
+def _dry_run(w: Wiring, tenant: str, plans: Sequence[Plan]) -> dict[str, Any]:
+    with w.catalog.read() as tx:
+        refuse_late(plans, w.clock())
+        resolve(tx, tenant, plans)
+    return {"jobs": [one.shown() for one in plans[:PAGE]], "next": None, "count": len(plans), "key": None}
+
+
 @dataclass
 class _Submission:
-    """The jobs of one file on their way into the catalog."""
+    """The jobs of one file on their way into the catalog.
+
+    They are given as plans, or as `stream`, which reads them with what is to make a plan of each:
+    then their rows go to the database while the file is still being read.
+    """
 
     w: Wiring
     tenant: str
     key: str | None
     asked: str
-    plans: Sequence[Plan]
+    plans: Sequence[Plan] = ()
+    stream: Callable[[Callable[[JobDocument], Plan]], list[Plan]] | None = None
 
     def __post_init__(self) -> None:
         self._ids: list[str] = []
@@ -110,7 +127,7 @@ class _Submission:
     def commit(self) -> dict[str, Any]:
         """Commit the jobs and return the answer. Raises SameKey when the key was used in the meantime."""
         for draw in range(DRAWS):
-            self._ids = [new_id("j", self.w.randbelow) for _ in self.plans]
+            self._ids = []
             try:
                 with self.w.catalog.write() as tx:
                     rows, keys = self._add(tx)
@@ -136,26 +153,60 @@ class _Submission:
             submission = tx.submissions.add(self.tenant, self.key, self.asked, len(self.plans), now)
             if submission is None:
                 raise idempotency.SameKey
+        sent = self._stream(tx, submission, now) if self.stream and submission is not None else 0
         # After the key: what was in time when it was sent first is the same jobs for good.
         refuse_late(self.plans, now)
         outside = resolve(tx, self.tenant, self.plans, lock=True)
         in_file = {one.name: index for index, one in enumerate(self.plans)} if outside else {}
         self._open_needs = [_open_needs(one, outside, in_file) if one.needs else 0 for one in self.plans]
-        keys = tx.submissions.add_jobs(_COLUMNS, self._rows(submission, now), len(self.plans))
+        self._ids += [new_id("j", self.w.randbelow) for _ in self.plans[sent:]]
+        count = len(self.plans)
+        keys = tx.submissions.add_jobs(_COLUMNS, self._rows(submission, now, sent, count), count - sent)
+        if sent and submission is not None:
+            keys = tx.submissions.keys(submission)
+            tx.submissions.counted(submission, count)
         if outside:
             tx.submissions.add_needs(self.tenant, _pairs(self.plans, keys, outside, in_file))
-        tx.events.add_first(self._events(keys, now), len(keys))
-        return [_row(pk, row) for pk, row in zip(keys, islice(self._rows(submission, now), PAGE), strict=False)], keys
+        if submission is None or count == 1:
+            tx.events.add_first(self._events(keys, now), count)
+        else:
+            tx.events.add_submitted(submission)
+        first = zip(keys, self._rows(submission, now, 0, min(count, PAGE)), strict=False)
+        return [_row(pk, row) for pk, row in first], keys
 
-    def _rows(self, submission: int | None, now: float) -> Iterator[tuple[Any, ...]]:
-        queued = (JobState.QUEUED.value, 0, None, None, submission)
-        for one, job_id, needs in zip(self.plans, self._ids, self._open_needs, strict=True):
-            if not needs:
-                yield (*one.values, self.tenant, job_id, *queued, deadline_at(one.deadline, now), now)
-                continue
-            why = (ReasonCode.NEEDS_JOB.value, f"It waits for {', '.join(one.needs)}.")
-            waiting = (JobState.WAITING.value, needs, *why, submission)
-            yield (*one.values, self.tenant, job_id, *waiting, deadline_at(one.deadline, now), now)
+    def _stream(self, tx: Transaction, submission: int, now: float) -> int:
+        """Read the file and send each of its first jobs at once, until one needs others or is without a name.
+
+        Returns how many were sent: those behind them are to be added.
+        """
+        assert self.stream is not None  # noqa: S101 - the caller looked
+        sending = True
+
+        with tx.submissions.stream_jobs(_COLUMNS) as send:
+
+            def make(document: JobDocument) -> Plan:
+                nonlocal sending
+                one = plan(document)
+                # In the file's order, which is theirs from then on: those without a name come at its end.
+                sending = sending and not one.needs and one.document_index == len(self._ids)
+                if sending:
+                    self._ids.append(new_id("j", self.w.randbelow))
+                    send(self._values(one, self._ids[-1], 0, submission, now))
+                return one
+
+            self.plans = self.stream(make)
+        return len(self._ids)
+
+    def _rows(self, submission: int | None, now: float, start: int, stop: int) -> Iterator[tuple[Any, ...]]:
+        for index in range(start, stop):
+            yield self._values(self.plans[index], self._ids[index], self._open_needs[index], submission, now)
+
+    def _values(self, one: Plan, job_id: str, needs: int, submission: int | None, now: float) -> tuple[Any, ...]:
+        deadline = deadline_at(one.deadline, now)
+        if not needs:
+            return (*one.values, self.tenant, job_id, *_QUEUED, submission, deadline, now)
+        why = (ReasonCode.NEEDS_JOB.value, f"It waits for {', '.join(one.needs)}.")
+        return (*one.values, self.tenant, job_id, JobState.WAITING.value, needs, *why, submission, deadline, now)
 
     def _events(self, keys: Sequence[int], now: float) -> Iterator[tuple[Any, ...]]:
         queued, waiting = (json.dumps({"state": state.value}) for state in (JobState.QUEUED, JobState.WAITING))

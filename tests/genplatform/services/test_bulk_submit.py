@@ -11,7 +11,7 @@ import pytest
 from small_platform import TENANT, SmallPlatform, train
 
 from genplatform.catalog import IdTaken
-from genplatform.catalog.events import Events
+from genplatform.catalog.submissions import Submissions
 from genplatform.domain.keys import JobKey
 from genplatform.errors import BadSpec, Conflict, NotFound
 from genplatform.services import jobs, submissions, submit
@@ -19,6 +19,12 @@ from genplatform.services import jobs, submissions, submit
 JSON = "application/json"
 LINES = "application/x-ndjson"
 MANY = 100_000
+
+
+@pytest.fixture(autouse=True)
+def _streamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the database takes jobs while they are read, it does so here for files of any size."""
+    monkeypatch.setattr(submit, "STREAMED", 1)
 
 
 def document(number: int, **more: Any) -> dict[str, Any]:
@@ -79,16 +85,16 @@ def test_a_failure_at_the_end_leaves_nothing_of_it(on_each: SmallPlatform, monke
     def fail(*_: object) -> None:
         raise RuntimeError("cut off")
 
-    body = array([document(number) for number in range(3000)])
+    body = array([*(document(number) for number in range(3000)), document(3000, needs=["g0"])])
     with monkeypatch.context() as broken:
-        broken.setattr(Events, "add_first", fail)
+        broken.setattr(Submissions, "add_jobs", fail)
         with pytest.raises(RuntimeError, match="cut off"):
             send(on_each, body, key="k")
 
     with pytest.raises(NotFound):
         submissions.show(on_each.w, TENANT, "k")
     assert is_empty(on_each)
-    assert send(on_each, body, key="k")["count"] == 3000
+    assert send(on_each, body, key="k")["count"] == 3001
 
 
 @pytest.mark.parametrize(("form", "media_type"), [(array, JSON), (lines, LINES)])
@@ -162,6 +168,19 @@ def test_jobs_of_a_large_file_need_earlier_ones_and_others(on_each: SmallPlatfor
         needed = [need.name for need in tx.jobs.needs_of(on_each.row(last["id"]).id)]
     assert needed == ["outside", "g0"]
     assert on_each.row(last["id"]).open_needs == 2
+
+
+def test_jobs_stand_in_the_order_of_their_file_whatever_they_are(on_each: SmallPlatform) -> None:
+    documents = [document(number) for number in range(400)]
+    del documents[150]["name"]
+    documents[250] |= {"needs": ["g0"], "deadline": "1h"}
+
+    made = send(on_each, array(documents), key="k")
+
+    names = [one.get("name", "noise-items") for one in documents]
+    assert [job["name"] for job in made["jobs"]] == [job["name"] for job in pages(on_each, "k")] == names
+    assert [e["data"]["state"] for e in on_each.events(made["jobs"][250]["id"])] == ["waiting"]
+    assert submissions.show(on_each.w, TENANT, "k")["count"] == 400
 
 
 def test_each_of_many_jobs_may_need_another_of_the_catalog(on_each: SmallPlatform) -> None:
