@@ -111,7 +111,7 @@ BUGS = (
     _bug(
         "a transition from wherever it is",
         "I6",
-        ("catalog.jobs:Jobs.move", ", jobs.c.state.in_([s.value for s in allowed])", ""),
+        ("catalog.jobs:Jobs.move", "s.value for s in allowed", "s.value for s in JobState"),
     ),
     _bug(
         "an expired lease of nobody left where it is",
@@ -127,7 +127,7 @@ BUGS = (
             "elif state not in TERMINAL_JOB_STATES and state is not JobState.CANCELLING:",
             "else:",
         ),
-        ("catalog.jobs:Jobs.move", ", jobs.c.state.in_([s.value for s in allowed])", ""),
+        ("catalog.jobs:Jobs.move", "s.value for s in allowed", "s.value for s in JobState"),
     ),
     # I7: budgets.
     _bug(

@@ -10,6 +10,9 @@ from sqlalchemy.engine import Connection
 from genplatform.catalog.rows import ArtifactRow
 from genplatform.catalog.tables import artifacts
 
+_of_job = sa.select(artifacts).where(artifacts.c.job_pk == sa.bindparam("of")).order_by(artifacts.c.id.desc())
+_of_a_kind = _of_job.where(artifacts.c.kind == sa.bindparam("kind"))
+
 
 class Artifacts:
     """The artifacts of one transaction."""
@@ -23,10 +26,10 @@ class Artifacts:
 
     def of_job(self, job_pk: int, kind: str | None = None) -> list[ArtifactRow]:
         """Return a job's artifacts, newest first."""
-        query = sa.select(artifacts).where(artifacts.c.job_pk == job_pk)
+        asked: tuple[Any, dict[str, Any]] = (_of_job, {"of": job_pk})
         if kind is not None:
-            query = query.where(artifacts.c.kind == kind)
-        return [ArtifactRow.of(r) for r in self._db.execute(query.order_by(artifacts.c.id.desc()))]
+            asked = (_of_a_kind, {"of": job_pk, "kind": kind})
+        return [ArtifactRow.of(r) for r in self._db.execute(*asked)]
 
     def forget(self, job_pk: int, keys: list[str]) -> None:
         """Take away the rows of artifacts that were replaced by newer ones."""

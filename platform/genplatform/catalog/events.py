@@ -12,6 +12,8 @@ from genplatform.catalog import append
 from genplatform.catalog.rows import EventRow, LogRow
 from genplatform.catalog.tables import events, insert_new, jobs, logs
 
+_add = sa.insert(events)
+
 
 class Events:
     """The events and log lines of one transaction."""
@@ -27,7 +29,7 @@ class Events:
         """Append events, given as rows."""
         if rows:
             self._in_turn(rows)
-            self._db.execute(sa.insert(events), list(rows))
+            self._db.execute(_add, list(rows))
 
     def add_first(self, rows: Iterable[append.Row], count: int) -> None:
         """Append `count` events of jobs that this transaction adds, so that nobody else can know of them.

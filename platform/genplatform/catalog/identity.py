@@ -10,6 +10,9 @@ from genplatform.catalog.tables import identity
 # The number of the table's only row.
 ONLY = 1
 
+# Made once: every word of a node asks it.
+_incarnation = sa.select(identity.c.incarnation).where(identity.c.id == ONLY)
+
 
 class Identity:
     """The identity as one transaction sees it."""
@@ -19,4 +22,4 @@ class Identity:
 
     def incarnation(self) -> str:
         """Return the mark that no other record has, not even one restored from a backup of this."""
-        return str(self._db.execute(sa.select(identity.c.incarnation).where(identity.c.id == ONLY)).scalar_one())
+        return str(self._db.execute(_incarnation).scalar_one())

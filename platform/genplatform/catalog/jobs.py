@@ -17,6 +17,72 @@ from genplatform.errors import NotFound
 # SQLite puts at most 500 queries together.
 NAMES_AT_ONCE = 100
 
+# Made once: every round of the dispatcher and every word of a node asks these, and to put one together takes
+# SQLAlchemy longer than SQLite to answer it.
+_by_id = sa.select(jobs).where(jobs.c.tenant_id == sa.bindparam("tenant"), jobs.c.job_id == sa.bindparam("public"))
+_by_id_held = _by_id.with_for_update()
+_by_key = sa.select(jobs).where(jobs.c.id == sa.bindparam("job_pk"))
+_needed = (
+    sa.select(jobs)
+    .join(needs, needs.c.needs_pk == jobs.c.id)
+    .where(needs.c.job_pk == sa.bindparam("of"))
+    .order_by(jobs.c.id)
+)
+_dependents = (
+    sa.select(jobs)
+    .join(needs, needs.c.job_pk == jobs.c.id)
+    .where(needs.c.needs_pk == sa.bindparam("of"))
+    .order_by(jobs.c.id)
+)
+_in_states = (
+    sa.select(jobs)
+    .where(jobs.c.state.in_(sa.bindparam("states", expanding=True)), jobs.c.id > sa.bindparam("after"))
+    .order_by(jobs.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+_ended = (
+    sa.select(*(jobs.c[name] for name in EndedRow.names()))
+    .where(
+        jobs.c.finished_at >= sa.bindparam("at"),
+        jobs.c.finished_at <= sa.bindparam("until"),
+        (jobs.c.finished_at > sa.bindparam("at")) | (jobs.c.id > sa.bindparam("behind")),
+    )
+    .order_by(jobs.c.finished_at, jobs.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+# Each a stretch of one index; put together with OR they would be looked for among all that waits.
+_due, _too_late = (
+    sa.select(jobs)
+    .where(jobs.c.state == JobState.WAITING.value, come)
+    .order_by(jobs.c.run_at, jobs.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+    for come in (jobs.c.run_at <= sa.bindparam("moment"), jobs.c.run_at > sa.bindparam("moment"))
+)
+_overdue = (
+    sa.select(jobs)
+    .where(jobs.c.deadline_at <= sa.bindparam("now"), jobs.c.state.in_(sa.bindparam("states", expanding=True)))
+    .order_by(jobs.c.deadline_at)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+_of_run = jobs.c.run == sa.bindparam("of_run")
+_move = sa.update(jobs).where(
+    jobs.c.id == sa.bindparam("of"), jobs.c.state.in_(sa.bindparam("allowed", expanding=True))
+)
+_touch = sa.update(jobs).where(
+    jobs.c.id == sa.bindparam("of"), jobs.c.state.not_in([s.value for s in TERMINAL_JOB_STATES])
+)
+_move_run, _touch_run = _move.where(_of_run), _touch.where(_of_run)
+_waiting_for = jobs.c.id.in_(sa.select(needs.c.job_pk).where(needs.c.needs_pk == sa.bindparam("of")))
+_held_up = jobs.c.state.in_([JobState.WAITING.value, JobState.PAUSED.value])
+# Oldest first, as everybody does: an UPDATE takes the rows in the order of whatever index it comes by.
+_hold_waiting = sa.select(jobs.c.id).where(_waiting_for, _held_up).order_by(jobs.c.id).with_for_update()
+_count_down = sa.update(jobs).where(_waiting_for, _held_up).values(open_needs=jobs.c.open_needs - 1)
+_ready = (
+    sa.select(jobs.c.id)
+    .where(_waiting_for, jobs.c.state == JobState.WAITING.value, jobs.c.open_needs <= 0)
+    .order_by(jobs.c.id)
+)
+
 
 class Jobs:
     """The jobs of one transaction."""
@@ -36,25 +102,22 @@ class Jobs:
 
     def needs_of(self, job_pk: int) -> list[JobRow]:
         """Return the jobs this one needs."""
-        query = sa.select(jobs).join(needs, needs.c.needs_pk == jobs.c.id).where(needs.c.job_pk == job_pk)
-        return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id))]
+        return [JobRow.of(r) for r in self._db.execute(_needed, {"of": job_pk})]
 
     def dependents_of(self, job_pk: int) -> list[JobRow]:
         """Return the jobs that need this one."""
-        query = sa.select(jobs).join(needs, needs.c.job_pk == jobs.c.id).where(needs.c.needs_pk == job_pk)
-        return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id))]
+        return [JobRow.of(r) for r in self._db.execute(_dependents, {"of": job_pk})]
 
     def get(self, job_pk: int) -> JobRow:
         """Return the job with that inside key; raises NotFound when it was pruned since it was found."""
-        row = self._db.execute(sa.select(jobs).where(jobs.c.id == job_pk)).first()
+        row = self._db.execute(_by_key, {"job_pk": job_pk}).first()
         if row is None:
             raise NotFound("That job has just been pruned.", "`genctl ps -a` lists all jobs.")
         return JobRow.of(row)
 
     def by_id(self, tenant: str, job_id: str, *, lock: bool = False) -> JobRow | None:
         """Return the job with that public id; `lock` keeps its row for this transaction."""
-        query = sa.select(jobs).where(jobs.c.tenant_id == tenant, jobs.c.job_id == job_id)
-        row = self._db.execute(query.with_for_update() if lock else query).first()
+        row = self._db.execute(_by_id_held if lock else _by_id, {"tenant": tenant, "public": job_id}).first()
         return None if row is None else JobRow.of(row)
 
     def by_ids(self, tenant: str, job_ids: Sequence[str]) -> list[JobRow]:
@@ -127,8 +190,8 @@ class Jobs:
 
     def in_states(self, states: Collection[JobState], *, after: int = 0, limit: int = 10_000) -> list[JobRow]:
         """Return every tenant's jobs in these states, oldest first."""
-        query = sa.select(jobs).where(jobs.c.state.in_([s.value for s in states]), jobs.c.id > after)
-        return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.id).limit(limit))]
+        asked = {"states": [s.value for s in states], "after": after, "most": limit}
+        return [JobRow.of(r) for r in self._db.execute(_in_states, asked)]
 
     def ended(self, after: tuple[float, int], until: float, limit: int) -> list[EndedRow]:
         """Return every tenant's jobs that ended, in the order in which they did.
@@ -136,18 +199,14 @@ class Jobs:
         From behind one that is given by its end and its inside key, up to a moment.
         """
         at, job_pk = after
-        columns: Sequence[sa.Column[Any]] = [jobs.c[name] for name in EndedRow.names()]
-        query = sa.select(*columns).where(jobs.c.finished_at >= at, jobs.c.finished_at <= until)
-        behind = query.where((jobs.c.finished_at > at) | (jobs.c.id > job_pk))
-        return [EndedRow.of(r) for r in self._db.execute(behind.order_by(jobs.c.finished_at, jobs.c.id).limit(limit))]
+        asked = {"at": at, "until": until, "behind": job_pk, "most": limit}
+        return [EndedRow.of(r) for r in self._db.execute(_ended, asked)]
 
     def due(self, now: float, latest: float, limit: int) -> list[JobRow]:
         """Return waiting jobs whose time has come, and those whose time is past the `latest` that makes sense."""
         found: list[JobRow] = []
-        # Each a stretch of one index; put together with OR they would be looked for among all that waits.
-        for come in (jobs.c.run_at <= now, jobs.c.run_at > latest):
-            query = sa.select(jobs).where(jobs.c.state == JobState.WAITING.value, come)
-            rows = self._db.execute(query.order_by(jobs.c.run_at, jobs.c.id).limit(limit - len(found)))
+        for query, moment in ((_due, now), (_too_late, latest)):
+            rows = self._db.execute(query, {"moment": moment, "most": limit - len(found)})
             found += [JobRow.of(r) for r in rows]
         return found
 
@@ -156,8 +215,8 @@ class Jobs:
 
         What has ended has no deadline any more, so that its index finds open jobs alone.
         """
-        query = sa.select(jobs).where(jobs.c.deadline_at <= now, jobs.c.state.in_([s.value for s in states]))
-        return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.deadline_at).limit(limit))]
+        asked = {"now": now, "states": [s.value for s in states], "most": limit}
+        return [JobRow.of(r) for r in self._db.execute(_overdue, asked)]
 
     def move(
         self,
@@ -181,32 +240,28 @@ class Jobs:
         if to in TERMINAL_JOB_STATES:
             values = {"deadline_at": None} | values
         allowed = sources(to) if only_from is None else sources(to) & set(only_from)
-        query = sa.update(jobs).where(jobs.c.id == job_pk, jobs.c.state.in_([s.value for s in allowed]))
+        asked: dict[str, Any] = {"of": job_pk, "allowed": [s.value for s in allowed]}
         if run is not None:
-            query = query.where(jobs.c.run == run)
+            asked["of_run"] = run
         if new_run is not None:
             values["run"] = new_run
-        return self._db.execute(query.values(state=to.value, **values)).rowcount == 1
+        query = _move if run is None else _move_run
+        return self._db.execute(query, asked | {"state": to.value} | values).rowcount == 1
 
     def touch(self, job_pk: int, *, run: int | None = None, **values: Any) -> bool:
         """Write values of a job that has not ended; with `run`, only while it is the current one."""
-        query = sa.update(jobs).where(jobs.c.id == job_pk, jobs.c.state.not_in([s.value for s in TERMINAL_JOB_STATES]))
-        if run is not None:
-            query = query.where(jobs.c.run == run)
-        return self._db.execute(query.values(**values)).rowcount == 1
+        if run is None:
+            return self._db.execute(_touch, {"of": job_pk} | values).rowcount == 1
+        return self._db.execute(_touch_run, {"of": job_pk, "of_run": run} | values).rowcount == 1
 
     def need_met(self, needs_pk: int) -> list[int]:
         """Count one need down for every job that waits for it, also a paused one.
 
         Returns those with none left that are not paused.
         """
-        mine = jobs.c.id.in_(sa.select(needs.c.job_pk).where(needs.c.needs_pk == needs_pk))
-        held = jobs.c.state.in_([JobState.WAITING.value, JobState.PAUSED.value])
-        # Oldest first, as everybody does: an UPDATE takes the rows in the order of whatever index it comes by.
-        self._db.execute(sa.select(jobs.c.id).where(mine, held).order_by(jobs.c.id).with_for_update()).all()
-        self._db.execute(sa.update(jobs).where(mine, held).values(open_needs=jobs.c.open_needs - 1))
-        ready = sa.select(jobs.c.id).where(mine, jobs.c.state == JobState.WAITING.value, jobs.c.open_needs <= 0)
-        return [row.id for row in self._db.execute(ready.order_by(jobs.c.id))]
+        self._db.execute(_hold_waiting, {"of": needs_pk}).all()
+        self._db.execute(_count_down, {"of": needs_pk})
+        return [row.id for row in self._db.execute(_ready, {"of": needs_pk})]
 
     def counts(self) -> dict[str, int]:
         """Return how many jobs stand in each state that is not an end."""

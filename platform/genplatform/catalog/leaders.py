@@ -12,6 +12,27 @@ from genplatform.catalog.tables import leaders
 
 DISPATCHER = "dispatcher"
 
+# Made once: every round and every write of a dispatcher asks these.
+_of_role = leaders.c.name == sa.bindparam("role")
+_current = sa.select(leaders).where(_of_role)
+_renew = (
+    sa.update(leaders)
+    .where(_of_role, leaders.c.holder == sa.bindparam("who"), leaders.c.expires_at > sa.bindparam("now"))
+    .values(expires_at=sa.bindparam("until"))
+    .returning(leaders.c.term)
+)
+_lapsed = leaders.c.expires_at <= sa.bindparam("now")
+_as_seen = (leaders.c.term == sa.bindparam("of")) & (leaders.c.expires_at == sa.bindparam("seen"))
+_take, _take_seen = (
+    sa.update(leaders)
+    .where(_of_role, over)
+    .values(holder=sa.bindparam("who"), term=leaders.c.term + 1, expires_at=sa.bindparam("until"), data={})
+    .returning(leaders.c.term)
+    for over in (_lapsed, _as_seen)
+)
+_hold = sa.update(leaders).where(_of_role, leaders.c.term == sa.bindparam("of")).values(term=sa.bindparam("of"))
+_tell = sa.update(leaders).where(_of_role, leaders.c.term == sa.bindparam("of")).values(data=sa.bindparam("told"))
+
 
 @dataclass(frozen=True)
 class Leader:
@@ -31,13 +52,13 @@ class Leaders:
 
     def current(self, name: str = DISPATCHER) -> Leader | None:
         """Return who leads, or led last."""
-        row = self._db.execute(sa.select(leaders).where(leaders.c.name == name)).first()
+        row = self._db.execute(_current, {"role": name}).first()
         return None if row is None else Leader(row.holder, row.term, row.expires_at, row.data)
 
     def renew(self, holder: str, now: float, seconds: float, name: str = DISPATCHER) -> int | None:
         """Lengthen the lease of `holder`; returns its term, None when it has none that lasts until now."""
-        mine = sa.update(leaders).where(leaders.c.name == name, leaders.c.holder == holder, leaders.c.expires_at > now)
-        renewed = self._db.execute(mine.values(expires_at=now + seconds).returning(leaders.c.term)).first()
+        asked = {"role": name, "who": holder, "now": now, "until": now + seconds}
+        renewed = self._db.execute(_renew, asked).first()
         return None if renewed is None else int(renewed.term)
 
     def take(
@@ -51,18 +72,16 @@ class Leaders:
         term = self.renew(holder, now, seconds, name)
         if term is not None:
             return term
-        over = leaders.c.expires_at <= now
-        if seen is not None:
-            over = (leaders.c.term == seen.term) & (leaders.c.expires_at == seen.expires_at)
-        lapsed = sa.update(leaders).where(leaders.c.name == name, over)
-        values = {"holder": holder, "term": leaders.c.term + 1, "expires_at": now + seconds, "data": {}}
-        taken = self._db.execute(lapsed.values(**values).returning(leaders.c.term)).first()
+        asked = {"role": name, "who": holder, "until": now + seconds}
+        if seen is None:
+            taken = self._db.execute(_take, asked | {"now": now}).first()
+        else:
+            taken = self._db.execute(_take_seen, asked | {"of": seen.term, "seen": seen.expires_at}).first()
         return None if taken is None else int(taken.term)
 
     def hold(self, term: int, name: str = DISPATCHER) -> bool:
         """Tell whether `term` is the current one, and keep it so for this transaction."""
-        query = sa.update(leaders).where(leaders.c.name == name, leaders.c.term == term)
-        return self._db.execute(query.values(term=term)).rowcount == 1
+        return self._db.execute(_hold, {"role": name, "of": term}).rowcount == 1
 
     def give_up(self, holder: str, now: float, name: str = DISPATCHER) -> None:
         """Let the lease lapse now and be nobody's, so that another takes over at once."""
@@ -71,5 +90,4 @@ class Leaders:
 
     def tell(self, term: int, data: dict[str, Any], name: str = DISPATCHER) -> None:
         """Record what the leader sees of the engine."""
-        query = sa.update(leaders).where(leaders.c.name == name, leaders.c.term == term)
-        self._db.execute(query.values(data=data))
+        self._db.execute(_tell, {"role": name, "of": term, "told": data})

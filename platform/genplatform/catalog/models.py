@@ -53,6 +53,9 @@ def _select() -> sa.Select[Any]:
     )
 
 
+_by_key = _select().where(model_versions.c.id == sa.bindparam("version_id"))
+
+
 class Models:
     """The models of one transaction."""
 
@@ -92,7 +95,7 @@ class Models:
 
     def get(self, version_id: int) -> ModelRow:
         """Return the version with that inside key."""
-        return ModelRow.of(self._db.execute(_select().where(model_versions.c.id == version_id)).one())
+        return ModelRow.of(self._db.execute(_by_key, {"version_id": version_id}).one())
 
     def names(self, tenant: str) -> list[str]:
         """Return the models' names."""

@@ -28,6 +28,22 @@ _COLUMNS: tuple[sa.ColumnElement[Any], ...] = (
     sa.type_coerce(jobs.c.spec, sa.JSON)["resources"].label("resources"),
 )
 
+_place = sa.cast(jobs.c.id % SPAN, sa.Integer)
+_span = (jobs.c.id // SPAN).label("span")
+_sums = [sa.func.sum(value) for value in (_place, _place * _place, jobs.c.priority * (_place + 1))]
+# Made once: every round of the dispatcher asks these.
+_spans = sa.select(_span, sa.func.count(), *_sums).where(IS_QUEUED).group_by(_span)
+_within = (
+    sa.select(*_COLUMNS)
+    .where(IS_QUEUED, jobs.c.id >= sa.bindparam("first"), jobs.c.id < sa.bindparam("end"))
+    .order_by(jobs.c.id)
+)
+_by_ids = (
+    sa.select(*_COLUMNS, jobs.c.state)
+    .where(jobs.c.tenant_id == sa.bindparam("tenant"), jobs.c.job_id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(jobs.c.id)
+)
+
 
 class Queued:
     """The queued jobs of one transaction, of every tenant."""
@@ -37,21 +53,16 @@ class Queued:
 
     def spans(self) -> dict[int, SpanSum]:
         """Return, a span with queued jobs in it, what they add up to."""
-        place = sa.cast(jobs.c.id % SPAN, sa.Integer)
-        span = (jobs.c.id // SPAN).label("span")
-        sums = [sa.func.sum(value) for value in (place, place * place, jobs.c.priority * (place + 1))]
-        query = sa.select(span, sa.func.count(), *sums).where(IS_QUEUED).group_by(span)
-        return {span: SpanSum(*values) for span, *values in self._db.execute(query)}
+        return {span: SpanSum(*values) for span, *values in self._db.execute(_spans)}
 
     def within(self, first: int, last: int) -> list[QueuedRow]:
         """Return the queued jobs of these spans, the last included, oldest first."""
-        query = sa.select(*_COLUMNS).where(IS_QUEUED, jobs.c.id >= first * SPAN, jobs.c.id < (last + 1) * SPAN)
-        return [QueuedRow(*r) for r in self._db.execute(query.order_by(jobs.c.id))]
+        rows = self._db.execute(_within, {"first": first * SPAN, "end": (last + 1) * SPAN})
+        return [QueuedRow(*r) for r in rows]
 
     def by_ids(self, tenant: str, job_ids: Sequence[str]) -> list[QueuedRow]:
         """Return those of a tenant's jobs that are queued, oldest first."""
-        query = sa.select(*_COLUMNS, jobs.c.state).where(jobs.c.tenant_id == tenant, jobs.c.job_id.in_(job_ids))
-        rows = self._db.execute(query.order_by(jobs.c.id))
+        rows = self._db.execute(_by_ids, {"tenant": tenant, "ids": list(job_ids)})
         # The state is looked at here, or SQLite would go through all that is queued.
         return [QueuedRow(*columns) for *columns, state in rows if state == JobState.QUEUED]
 

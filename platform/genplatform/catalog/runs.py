@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +14,39 @@ from genplatform.catalog.rows import RunRow
 from genplatform.catalog.tables import events, jobs, runs
 from genplatform.domain.retry import Cause
 from genplatform.domain.states import RUN_TRANSITIONS, TERMINAL_RUN_STATES, JobState, RunState
+
+# Made once: every round of the dispatcher and most words of nodes ask these.
+_add = sa.insert(runs)
+_one = sa.select(runs).where(runs.c.job_pk == sa.bindparam("of"), runs.c.number == sa.bindparam("which"))
+_move = sa.update(runs).where(
+    runs.c.job_pk == sa.bindparam("of"),
+    runs.c.number == sa.bindparam("which"),
+    runs.c.state.in_(sa.bindparam("allowed", expanding=True)),
+)
+_of_jobs = (
+    sa.select(runs)
+    .where(runs.c.job_pk.in_(sa.bindparam("job_pks", expanding=True)))
+    .order_by(runs.c.job_pk, runs.c.number)
+)
+_ended_by_cause = (
+    sa.select(runs.c.cause, sa.func.count())
+    .where(
+        runs.c.job_pk == sa.bindparam("of"),
+        runs.c.cause.is_not(None),
+        runs.c.state.in_([s.value for s in TERMINAL_RUN_STATES]),
+    )
+    .group_by(runs.c.cause)
+)
+
+
+@cache
+def _ended_since(worker: str) -> sa.Select[Any]:
+    return (
+        sa.select(runs)
+        .where(runs.c.finished_at > sa.bindparam("moment"), runs.c.worker.startswith(worker, autoescape=True))
+        .order_by(runs.c.finished_at.desc())
+        .limit(sa.bindparam("most", type_=sa.Integer))
+    )
 
 
 class Runs:
@@ -31,42 +65,35 @@ class Runs:
             "term": term,
             "opened_at": now,
         }
-        self._db.execute(sa.insert(runs).values(**values))
+        self._db.execute(_add, values)
 
     def move(self, job_pk: int, number: int, to: RunState, **values: Any) -> bool:
         """Move a Run into a state if its transition table allows it; False when nothing was changed."""
         allowed = [s.value for s, out in RUN_TRANSITIONS.items() if to in out]
-        query = sa.update(runs).where(runs.c.job_pk == job_pk, runs.c.number == number, runs.c.state.in_(allowed))
-        return self._db.execute(query.values(state=to.value, **values)).rowcount == 1
+        asked = {"of": job_pk, "which": number, "allowed": allowed, "state": to.value}
+        return self._db.execute(_move, asked | values).rowcount == 1
 
     def get(self, job_pk: int, number: int) -> RunRow | None:
         """Return one Run."""
-        query = sa.select(runs).where(runs.c.job_pk == job_pk, runs.c.number == number)
-        row = self._db.execute(query).first()
+        row = self._db.execute(_one, {"of": job_pk, "which": number}).first()
         return None if row is None else RunRow.of(row)
 
     def of_jobs(self, job_pks: Sequence[int]) -> dict[int, list[RunRow]]:
         """Return the Runs of each of these jobs, in order of their numbers."""
         found: dict[int, list[RunRow]] = defaultdict(list)
-        query = sa.select(runs).where(runs.c.job_pk.in_(list(job_pks))).order_by(runs.c.job_pk, runs.c.number)
-        for row in self._db.execute(query):
+        for row in self._db.execute(_of_jobs, {"job_pks": list(job_pks)}):
             found[row.job_pk].append(RunRow.of(row))
         return found
 
     def ended_since(self, moment: float, limit: int, *, worker: str) -> list[RunRow]:
         """Return the Runs of workers whose names start so that ended after `moment`: the newest, newest first."""
-        query = sa.select(runs).where(runs.c.finished_at > moment, runs.c.worker.startswith(worker, autoescape=True))
-        return [RunRow.of(r) for r in self._db.execute(query.order_by(runs.c.finished_at.desc()).limit(limit))]
+        rows = self._db.execute(_ended_since(worker), {"moment": moment, "most": limit})
+        return [RunRow.of(r) for r in rows]
 
     def ended_by_cause(self, job_pk: int) -> dict[Cause, int]:
         """Count a job's ended Runs by cause."""
-        query = sa.select(runs.c.cause, sa.func.count()).where(
-            runs.c.job_pk == job_pk,
-            runs.c.cause.is_not(None),
-            runs.c.state.in_([s.value for s in TERMINAL_RUN_STATES]),
-        )
         known = {c.value for c in Cause}
-        return {Cause(r[0]): r[1] for r in self._db.execute(query.group_by(runs.c.cause)) if r[0] in known}
+        return {Cause(r[0]): r[1] for r in self._db.execute(_ended_by_cause, {"of": job_pk}) if r[0] in known}
 
     def ended_again(self) -> list[tuple[str, str, dict[str, Any], str, int]]:
         """Return `(tenant, job, spec, cause, count)` of every job of which several Runs ended by one cause.

@@ -13,6 +13,28 @@ from genplatform.catalog.tables import shards
 from genplatform.domain.shards import ShardRange
 from genplatform.domain.states import SHARD_TRANSITIONS, ShardState
 
+# Made once: every round of the dispatcher and most words of a pool's workers ask these.
+_add = sa.insert(shards)
+_one = sa.select(shards).where(shards.c.job_pk == sa.bindparam("of"), shards.c.number == sa.bindparam("which"))
+_of_job = sa.select(shards).where(shards.c.job_pk == sa.bindparam("of")).order_by(shards.c.number)
+_in_state = _of_job.where(shards.c.state == sa.bindparam("standing"))
+_of_jobs = (
+    sa.select(shards)
+    .where(shards.c.job_pk.in_(sa.bindparam("job_pks", expanding=True)), shards.c.state == sa.bindparam("standing"))
+    .order_by(shards.c.job_pk, shards.c.number)
+)
+_count = (
+    sa.select(shards.c.state, sa.func.count()).where(shards.c.job_pk == sa.bindparam("of")).group_by(shards.c.state)
+)
+_with_lost_claims = (
+    sa.select(shards.c.job_pk)
+    .where(
+        shards.c.job_pk.in_(sa.bindparam("job_pks", expanding=True)),
+        (shards.c.claim > 1) | ((shards.c.claim == 1) & (shards.c.state != ShardState.PUBLISHED.value)),
+    )
+    .distinct()
+)
+
 
 class Shards:
     """The shards of one transaction."""
@@ -38,39 +60,34 @@ class Shards:
             for r in ranges
         ]
         if rows:
-            self._db.execute(sa.insert(shards), rows)
+            self._db.execute(_add, rows)
 
     def get(self, job_pk: int, number: int) -> ShardRow | None:
         """Return one shard."""
-        query = sa.select(shards).where(shards.c.job_pk == job_pk, shards.c.number == number)
-        row = self._db.execute(query).first()
+        row = self._db.execute(_one, {"of": job_pk, "which": number}).first()
         return None if row is None else ShardRow.of(row)
 
     def of_job(self, job_pk: int) -> list[ShardRow]:
         """Return a job's shards in order."""
-        query = sa.select(shards).where(shards.c.job_pk == job_pk).order_by(shards.c.number)
-        return [ShardRow.of(r) for r in self._db.execute(query)]
+        return [ShardRow.of(r) for r in self._db.execute(_of_job, {"of": job_pk})]
 
     def in_state(self, job_pk: int, state: ShardState) -> list[ShardRow]:
         """Return a job's shards in one state, in order."""
-        query = sa.select(shards).where(shards.c.job_pk == job_pk, shards.c.state == state.value)
-        return [ShardRow.of(r) for r in self._db.execute(query.order_by(shards.c.number))]
+        asked = {"of": job_pk, "standing": state.value}
+        return [ShardRow.of(r) for r in self._db.execute(_in_state, asked)]
 
     def of_jobs(self, job_pks: Sequence[int], state: ShardState) -> list[ShardRow]:
         """Return these jobs' shards in one state, in order."""
-        query = sa.select(shards).where(shards.c.job_pk.in_(job_pks), shards.c.state == state.value)
-        return [ShardRow.of(r) for r in self._db.execute(query.order_by(shards.c.job_pk, shards.c.number))]
+        asked = {"job_pks": list(job_pks), "standing": state.value}
+        return [ShardRow.of(r) for r in self._db.execute(_of_jobs, asked)]
 
     def count(self, job_pk: int) -> dict[ShardState, int]:
         """Count a job's shards by state."""
-        query = sa.select(shards.c.state, sa.func.count()).where(shards.c.job_pk == job_pk).group_by(shards.c.state)
-        return {ShardState(r[0]): r[1] for r in self._db.execute(query)}
+        return {ShardState(r[0]): r[1] for r in self._db.execute(_count, {"of": job_pk})}
 
     def with_lost_claims(self, job_pks: Sequence[int]) -> set[int]:
         """Return those of the jobs of which a shard was claimed and that claim did not publish it."""
-        lost = (shards.c.claim > 1) | ((shards.c.claim == 1) & (shards.c.state != ShardState.PUBLISHED.value))
-        query = sa.select(shards.c.job_pk).where(shards.c.job_pk.in_(job_pks), lost).distinct()
-        return {row.job_pk for row in self._db.execute(query)}
+        return {row.job_pk for row in self._db.execute(_with_lost_claims, {"job_pks": list(job_pks)})}
 
     def containing(self, job_pk: int, item: int) -> ShardRow | None:
         """Return the shard that holds an item."""
