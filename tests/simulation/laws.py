@@ -8,12 +8,11 @@ the promise, and what is checked is that nothing else happens.
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from snapshot import OPEN, OVER, Event, Job, Snapshot
+from snapshot import OPEN, OVER, Event, Ground, Job, Snapshot
 
 from genplatform.domain import layout
 from genplatform.domain.keys import JobKey, RunKey
@@ -64,9 +63,9 @@ def after_each_commit(check: Law) -> Law:
 class Laws:
     """Watches the record from commit to commit."""
 
-    def __init__(self, world: World, raw: sqlite3.Connection) -> None:
+    def __init__(self, world: World, ground: Ground) -> None:
         self._world = world
-        self._raw = raw
+        self._ground = ground
         self.record = Snapshot()
         self.states: dict[int, str] = {}  # what the events say of each job
         self.excused: Counter[tuple[int, str | None]] = Counter()
@@ -76,8 +75,11 @@ class Laws:
 
     def committed(self) -> None:
         """Look at what a commit made of the record."""
-        old = self.record
-        new = Snapshot(self._raw, old.last_event)
+        old, written = self.record, self._ground.short.written
+        if not written:
+            return
+        new = Snapshot(self._ground.raw, old, written)
+        written.clear()
         if new.same(old) and not new.events:
             return
         self.record = new

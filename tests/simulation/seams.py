@@ -91,6 +91,10 @@ class SeamedEngine(Seamed):
         return answer
 
 
+def _repositories(connection: Any) -> Transaction:
+    return Transaction(connection)
+
+
 class SeamedCatalog(Catalog):
     """The catalog, with trouble at the start, before the commit and after it, when only the answer is lost."""
 
@@ -104,7 +108,7 @@ class SeamedCatalog(Catalog):
         """Open a transaction that only reads."""
         self._trouble.strike("catalog.read", When.BEFORE)
         with self._trouble.transaction(), self._ground.transaction(write=False) as connection:
-            yield Transaction(connection)
+            yield _repositories(connection)
         self._trouble.strike("catalog.read", When.AFTER)
 
     @contextmanager
@@ -112,7 +116,7 @@ class SeamedCatalog(Catalog):
         """Open a transaction that writes, and let what it came to be looked at."""
         self._trouble.strike("catalog.write", When.BEFORE)
         with self._trouble.transaction(), self._ground.transaction(write=True) as connection:
-            yield Transaction(connection)
+            yield _repositories(connection)
             self._trouble.strike("catalog.commit", When.BEFORE)
         self._committed()
         self._trouble.strike("catalog.commit", When.AFTER)

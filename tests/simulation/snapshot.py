@@ -1,16 +1,16 @@
-"""What the record says at one moment: read whole after every commit, by a connection of its own."""
+"""What the record says at one moment: read after every commit, table by table, by a connection of its own."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 from sqlalchemy.pool import StaticPool
+from statements import Short
 
 from genplatform.catalog import migrate
 from genplatform.catalog.tables import metadata
@@ -18,6 +18,8 @@ from genplatform.domain.states import ACTIVE_JOB_STATES, TERMINAL_JOB_STATES
 
 # Shared by the connections of this process and kept by nothing else: an ordinary database to the catalog.
 MEMORY = "file:/simulation?vfs=memdb"
+# More than the catalog has, so that SQLite prepares each once.
+STATEMENTS = 1000
 URL = f"sqlite:///{MEMORY}&uri=true"
 
 OPEN = frozenset(s.value for s in ACTIVE_JOB_STATES)
@@ -92,10 +94,15 @@ EVENTS = "SELECT id, job_pk, type, data FROM events WHERE id > ? ORDER BY id"
 
 
 class Snapshot:
-    """The record at one moment; `events` are those since the moment before."""
+    """The record at one moment; `events` are those since the moment before.
 
-    def __init__(self, raw: sqlite3.Connection | None = None, events_after: int = 0) -> None:
-        if raw is None:
+    Only the tables that were written to since are read again.
+    """
+
+    def __init__(
+        self, raw: sqlite3.Connection | None = None, old: Snapshot | None = None, written: Collection[str] = ()
+    ) -> None:
+        if raw is None or old is None:
             self.jobs: dict[int, Job] = {}
             self.runs: dict[tuple[int, int], Run] = {}
             self.shards: dict[tuple[int, int], Shard] = {}
@@ -106,16 +113,26 @@ class Snapshot:
             self.last_event = 0
             self.term = 0
             return
-        self.jobs = {row[0]: Job._make(row) for row in raw.execute(JOBS)}
-        self.runs = {row[:2]: Run._make(row) for row in raw.execute(RUNS)}
-        self.shards = {row[:2]: Shard._make(row) for row in raw.execute(SHARDS)}
-        self.models = raw.execute(MODELS).fetchall()
-        self.artifacts = raw.execute(ARTIFACTS).fetchall()
-        self.submissions = dict(raw.execute(SUBMISSIONS).fetchall())
+        self.jobs, self.runs, self.shards = old.jobs, old.runs, old.shards
+        self.models, self.artifacts, self.submissions = old.models, old.artifacts, old.submissions
+        self.events = []
+        if "jobs" in written:
+            self.jobs = {row[0]: Job._make(row) for row in raw.execute(JOBS)}
+        if "runs" in written:
+            self.runs = {row[:2]: Run._make(row) for row in raw.execute(RUNS)}
+        if "shards" in written:
+            self.shards = {row[:2]: Shard._make(row) for row in raw.execute(SHARDS)}
+        if "model_versions" in written:
+            self.models = raw.execute(MODELS).fetchall()
+        if "artifacts" in written:
+            self.artifacts = raw.execute(ARTIFACTS).fetchall()
+        if "submissions" in written:
+            self.submissions = dict(raw.execute(SUBMISSIONS).fetchall())
+        if "events" in written:
+            rows = raw.execute(EVENTS, (old.last_event,))
+            self.events = [Event(pk, job, type_, json.loads(data)) for pk, job, type_, data in rows]
         (self.term,) = raw.execute(TERM).fetchone()
-        rows = raw.execute(EVENTS, (events_after,))
-        self.events = [Event(pk, job, type_, json.loads(data)) for pk, job, type_, data in rows]
-        self.last_event = self.events[-1].id if self.events else events_after
+        self.last_event = self.events[-1].id if self.events else old.last_event
 
     def same(self, other: Snapshot) -> bool:
         """Tell whether nothing was changed since but what was written down as having happened."""
@@ -147,9 +164,11 @@ class Ground:
     def __init__(self) -> None:
         self.raw = sqlite3.connect(MEMORY, uri=True, isolation_level=None)
         migrate.upgrade(URL)
-        engine = sa.create_engine(URL, poolclass=StaticPool, connect_args={"isolation_level": None})
+        arguments = {"isolation_level": None, "cached_statements": STATEMENTS}
+        engine = sa.create_engine(URL, poolclass=StaticPool, connect_args=arguments)
         # One connection for all transactions: opening and closing one each time would take longer than the work in it.
         self._connection = engine.connect()
+        self.short = Short(self._connection)
         self._driver = self._connection.connection.driver_connection
         self._driver.execute("PRAGMA foreign_keys=ON")
         tables = [table.name for table in metadata.sorted_tables]
@@ -162,11 +181,11 @@ class Ground:
         self.raw.close()
 
     @contextmanager
-    def transaction(self, *, write: bool) -> Iterator[Connection]:
+    def transaction(self, *, write: bool) -> Iterator[Short]:
         """Open one of SQLite's transactions as the catalog does: all of it is committed, or nothing."""
         self._driver.execute("BEGIN IMMEDIATE" if write else "BEGIN DEFERRED")
         try:
-            yield self._connection
+            yield self.short
         except BaseException:
             self._driver.execute("ROLLBACK")
             raise

@@ -56,6 +56,19 @@ def digest(seed: int, ground: Ground) -> str:
     return sha256("\n".join(play(seed, ground).trace).encode()).hexdigest()
 
 
+def test_the_short_way_to_the_database_plays_the_same_histories(ground: Ground) -> None:
+    seeds = range(5)
+    by_the_short_way = [digest(seed, ground) for seed in seeds]
+
+    ground.short.long = True
+    try:
+        by_the_long_way = [digest(seed, ground) for seed in seeds]
+    finally:
+        ground.short.long = False
+
+    assert by_the_long_way == by_the_short_way
+
+
 def test_a_history_follows_from_its_seed_alone(ground: Ground) -> None:
     here = [digest(seed, ground) for seed in range(3)]
     tests = Path(__file__).parent.parent

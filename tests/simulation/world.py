@@ -37,7 +37,7 @@ class World:
         self.cluster = Cluster()
         self.queues = Hints(self.clock)
         self.shelf = Shelf()
-        self.laws = Laws(self, ground.raw)
+        self.laws = Laws(self, ground)
         self.w = Wiring(
             catalog=SeamedCatalog(ground, self.trouble, self.laws.committed),
             queues=seamed_queues(self.queues, self.trouble),
