@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lent_databases import LentDatabases
 from postgres import PostgresServer
 from whole_platform import DIGITS, WholePlatform
 
@@ -54,12 +55,18 @@ def empty_postgres_url(postgres: PostgresServer) -> Iterator[str]:
     postgres.drop(name)
 
 
+@pytest.fixture(scope="session")
+def lent_databases(postgres: PostgresServer, migrated_postgres: str) -> LentDatabases:
+    """The session's databases with our tables."""
+    return LentDatabases(postgres, migrated_postgres)
+
+
 @pytest.fixture
-def postgres_url(postgres: PostgresServer, migrated_postgres: str) -> Iterator[str]:
-    """A fresh PostgreSQL database with our tables."""
-    name = postgres.database(migrated_postgres)
+def postgres_url(postgres: PostgresServer, lent_databases: LentDatabases) -> Iterator[str]:
+    """A PostgreSQL database with our tables, as fresh."""
+    name = lent_databases.lend()
     yield postgres.url(name)
-    postgres.drop(name)
+    lent_databases.take_back(name)
 
 
 @pytest.fixture
