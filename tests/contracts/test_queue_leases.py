@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from both_queues import LONG, A, B, C, claim, queues, runs, server
+from both_queues import LONG, A, B, C, claim, queues, runs, server, wiped
 
 from genplatform.queues import Queues
 from genplatform.queues.keys import MOST_REPORTS
@@ -97,13 +97,40 @@ def test_reports_are_read_in_order_and_stay_until_they_are_dropped(queues: Queue
     queues.report([{"n": 1, "text": "zwölf\n"}, {"n": 2}])
     queues.report([{"n": 3, "values": {"loss": 0.5}}])
 
-    assert queues.read_reports(2) == [{"n": 1, "text": "zwölf\n"}, {"n": 2}]
-    queues.drop_reports(2)
-    queues.drop_reports(0)
-    assert queues.read_reports(10) == [{"n": 3, "values": {"loss": 0.5}}]
-    assert queues.read_reports(0) == []
-    queues.drop_reports(10)
-    assert queues.read_reports(10) == []
+    read = queues.read_reports(2)
+    assert read.entries == [{"n": 1, "text": "zwölf\n"}, {"n": 2}]
+    queues.drop_reports(read)
+    queues.drop_reports(queues.read_reports(0))
+    assert queues.read_reports(10).entries == [{"n": 3, "values": {"loss": 0.5}}]
+    assert queues.read_reports(0).entries == []
+    queues.drop_reports(queues.read_reports(10))
+    assert queues.read_reports(10).entries == []
+
+
+def numbers(queues: Queues) -> list[int]:
+    return [entry["n"] for entry in queues.read_reports(10).entries]
+
+
+def test_reports_that_another_reader_dropped_before_are_not_counted_again(queues: Queues) -> None:
+    queues.report([{"n": n} for n in range(1, 8)])
+    shorter, longer = queues.read_reports(2), queues.read_reports(4)
+    queues.drop_reports(queues.read_reports(2))
+
+    queues.drop_reports(shorter)
+    assert numbers(queues) == [3, 4, 5, 6, 7]
+    queues.drop_reports(longer)
+    assert numbers(queues) == [5, 6, 7]
+
+
+def test_reports_that_came_after_a_wipe_are_not_dropped_for_those_before(queues: Queues) -> None:
+    queues.report([{"n": 1}, {"n": 2}])
+    read = queues.read_reports(2)
+    wiped(queues)
+    queues.report([{"n": 3}, {"n": 4}])
+
+    queues.drop_reports(read)
+
+    assert numbers(queues) == [3, 4]
 
 
 def test_what_is_reported_does_not_change_afterwards(queues: Queues) -> None:
@@ -112,13 +139,23 @@ def test_what_is_reported_does_not_change_afterwards(queues: Queues) -> None:
 
     entry["n"] = 2
 
-    assert queues.read_reports(1) == [{"n": 1}]
+    assert queues.read_reports(1).entries == [{"n": 1}]
 
 
 def test_past_the_bound_the_oldest_reports_are_dropped(queues: Queues) -> None:
     queues.report([{"n": n} for n in range(MOST_REPORTS + 3)])
 
-    kept = queues.read_reports(MOST_REPORTS + 3)
+    kept = queues.read_reports(MOST_REPORTS + 3).entries
 
     assert len(kept) == MOST_REPORTS
     assert (kept[0], kept[-1]) == ({"n": 3}, {"n": MOST_REPORTS + 2})
+
+
+def test_reports_that_fell_out_at_the_bound_are_not_dropped_once_more(queues: Queues) -> None:
+    queues.report([{"n": n} for n in range(3)])
+    read = queues.read_reports(2)
+    queues.report([{"n": n} for n in range(3, MOST_REPORTS + 1)])
+
+    queues.drop_reports(read)
+
+    assert numbers(queues)[:2] == [2, 3]

@@ -235,9 +235,9 @@ def test_after_a_wipe_all_is_gone_and_everything_works_again(queues: Queues) -> 
 
     assert queues.renew(runs(1), LONG) == runs(1)
     assert (queues.take_intake(9), queues.take_shards("p", 9), queues.offered("p")) == ([], [], 0)
-    assert (queues.stops([A]), queues.read_reports(9), queues.wait_for_wake(0)) == ({}, [], False)
+    assert (queues.stops([A]), queues.read_reports(9).entries, queues.wait_for_wake(0)) == ({}, [], False)
     queues.withdraw("p", A)
-    queues.drop_reports(1)
+    queues.drop_reports(queues.read_reports(1))
     queues.hand_off("p", [*shards(B, 1), *shards(A, 0)])
     queues.submit([B])
     queues.grant(runs(1), LONG)

@@ -7,10 +7,10 @@ import time
 from genplatform.errors import SettingsError
 from genplatform.queues.memory import MemoryQueues
 from genplatform.queues.redis_queues import RedisQueues
-from genplatform.queues.seam import Queues
+from genplatform.queues.seam import Queues, Reports
 from genplatform.queues.server import redacted
 
-__all__ = ["MemoryQueues", "Queues", "RedisQueues", "connect"]
+__all__ = ["MemoryQueues", "Queues", "RedisQueues", "Reports", "connect"]
 
 _SERVERS = ("redis://", "rediss://", "unix://")
 

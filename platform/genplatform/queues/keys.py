@@ -15,6 +15,7 @@ WAKE = f"{_TAG}:wake"  # list of at most one element: a wake nobody has waited f
 LEASES = f"{_TAG}:leases"  # sorted set: RunKey or ClaimKey by expiry, in milliseconds of the server's clock
 STOPS = f"{_TAG}:stops"  # hash: JobKey to reason
 REPORTS = f"{_TAG}:reports"  # list of JSON objects, oldest first
+OLDEST_REPORT = f"{_TAG}:reports:oldest"  # its number; the others count on from it
 
 # A score in a pool's queue is rank * SHARD_SPAN + shard: whole numbers below 2**53 are exact.
 # Shards past the span keep their place behind the others of their job.

@@ -12,7 +12,7 @@ from genplatform.domain.keys import JobKey, LeaseKey, ShardKey
 from genplatform.domain.times import Clock
 from genplatform.queues.keys import MOST_REPORTS
 from genplatform.queues.members import decode_report, encode_report, member
-from genplatform.queues.seam import Queues
+from genplatform.queues.seam import Queues, Reports
 
 
 class MemoryQueues(Queues):
@@ -21,6 +21,7 @@ class MemoryQueues(Queues):
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._changed = threading.Condition()
+        self._told = 0  # how many reports there ever were, so that a wipe brings no number again
         self.wipe()
 
     def wipe(self) -> None:
@@ -145,17 +146,20 @@ class MemoryQueues(Queues):
         texts = [encode_report(entry) for entry in entries]
         with self._changed:
             self._reports.extend(texts)
+            self._told += len(texts)
 
-    def read_reports(self, limit: int) -> list[dict[str, Any]]:
+    def read_reports(self, limit: int) -> Reports:
         """Return the oldest entries, leaving them in place."""
         with self._changed:
             texts = [text for text, _ in zip(self._reports, range(limit), strict=False)]
-        return [entry for text in texts if (entry := decode_report(text)) is not None]
+            first = self._told - len(self._reports)
+        entries = [entry for text in texts if (entry := decode_report(text)) is not None]
+        return Reports(entries, first, first + len(texts))
 
-    def drop_reports(self, count: int) -> None:
-        """Drop the `count` oldest entries."""
+    def drop_reports(self, read: Reports) -> None:
+        """Drop those of the entries that are still there."""
         with self._changed:
-            for _ in range(min(count, len(self._reports))):
+            for _ in range(min(read.end - (self._told - len(self._reports)), len(self._reports))):
                 self._reports.popleft()
 
     def close(self) -> None:

@@ -8,13 +8,15 @@ from typing import Any, TypeVar
 from genplatform.domain.keys import JobKey, LeaseKey, ShardKey, parse_lease
 from genplatform.queues import keys
 from genplatform.queues.members import batches, decode_report, encode_report, member, parsed
-from genplatform.queues.seam import Queues
+from genplatform.queues.seam import Queues, Reports
 from genplatform.queues.server import LONGEST_BLOCK_SECONDS, Server
 
 K = TypeVar("K")
 
 # Redis reads a time-out of zero as for ever, and rounds to milliseconds.
 SHORTEST_BLOCK_SECONDS = 0.01
+
+REPORTS = [keys.REPORTS, keys.OLDEST_REPORT]
 
 
 class RedisQueues(Queues):
@@ -133,24 +135,26 @@ class RedisQueues(Queues):
     def report(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Append JSON documents; past `keys.MOST_REPORTS` the oldest are dropped."""
         for batch in batches([encode_report(entry) for entry in entries]):
-            self.server.act("report", [keys.REPORTS], [keys.MOST_REPORTS, *batch])
+            self.server.act("report", REPORTS, [keys.MOST_REPORTS, *batch])
 
-    def read_reports(self, limit: int) -> list[dict[str, Any]]:
+    def read_reports(self, limit: int) -> Reports:
         """Return the oldest entries, leaving them in place."""
         while limit > 0:
-            found = [(raw, decode_report(raw)) for raw in self.server.call("LRANGE", keys.REPORTS, 0, limit - 1)]
+            first, texts = self.server.act("read_reports", REPORTS, [limit])
+            found = [(raw, decode_report(raw)) for raw in texts]
             bad = [raw for raw, entry in found if entry is None]
             if not bad:
-                return [entry for _, entry in found if entry is not None]
-            # `drop_reports` counts from the head: what is not returned must not stay there.
+                entries = [entry for _, entry in found if entry is not None]
+                return Reports(entries, int(first), int(first) + len(entries))
+            # Reports are numbered from the oldest on: what is not returned must not stay among them.
             for raw in bad:
                 self.server.call("LREM", keys.REPORTS, 1, raw)
-        return []
+        return Reports([], 0, 0)
 
-    def drop_reports(self, count: int) -> None:
-        """Drop the `count` oldest entries."""
-        if count > 0:
-            self.server.call("LTRIM", keys.REPORTS, count, -1)
+    def drop_reports(self, read: Reports) -> None:
+        """Drop those of the entries that are still there."""
+        if read.entries:
+            self.server.act("drop_reports", REPORTS, [read.first, read.end])
 
     def close(self) -> None:
         """Give the connections back."""

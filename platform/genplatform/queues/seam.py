@@ -7,9 +7,17 @@ refuses; whatever is lost here is put back by the reconciler.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from genplatform.domain.keys import JobKey, LeaseKey, ShardKey
+
+
+class Reports(NamedTuple):
+    """Reports as they were read: the entries, the number of the first and the one behind the last."""
+
+    entries: list[dict[str, Any]]
+    first: int
+    end: int
 
 
 class Queues(Protocol):
@@ -84,11 +92,11 @@ class Queues(Protocol):
     def report(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Append JSON documents; past a bound the oldest are dropped."""
 
-    def read_reports(self, limit: int) -> list[dict[str, Any]]:
-        """Return up to `limit` oldest entries, leaving them in place. For one reader at a time."""
+    def read_reports(self, limit: int) -> Reports:
+        """Return up to `limit` oldest entries, leaving them in place."""
 
-    def drop_reports(self, count: int) -> None:
-        """Drop the `count` oldest entries: those that were read and committed."""
+    def drop_reports(self, read: Reports) -> None:
+        """Drop those of the entries that are still there: nothing else, whoever read or wiped meanwhile."""
 
     def close(self) -> None:
         """Give the connections back."""

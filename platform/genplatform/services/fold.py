@@ -20,11 +20,11 @@ BATCH = 500
 
 def fold(w: Wiring, term: int) -> int:
     """Commit the oldest reports, then drop them from Redis; returns how many."""
-    entries = w.queues.read_reports(BATCH)
-    if not entries:
+    read = w.queues.read_reports(BATCH)
+    if not read.entries:
         return 0
     by_job: dict[JobKey, list[wire.Report]] = defaultdict(list)
-    for entry in entries:
+    for entry in read.entries:
         try:
             report = wire.parse(wire.Report, entry)
         except BadRequest:
@@ -35,8 +35,8 @@ def fold(w: Wiring, term: int) -> int:
             job = tx.jobs.by_id(key.tenant, key.job_id)
             if job is not None:
                 _fold_job(tx, job, reports, w.clock())
-    w.queues.drop_reports(len(entries))
-    return len(entries)
+    w.queues.drop_reports(read)
+    return len(read.entries)
 
 
 def _fold_job(tx: Transaction, job: JobRow, reports: list[wire.Report], now: float) -> None:

@@ -159,7 +159,7 @@ def test_a_run_starts_reports_and_fails(w: Wiring, api: TestClient) -> None:
         rb'"metrics":[{"step":1,"time":5,"values":{"loss":Infinity}}],"logs":[{"seq":1,"time":5,"text":"a\u0000b"}]}'
     )
     assert node.say("progress", said).json() == {}
-    (report,) = w.queues.read_reports(10)
+    (report,) = w.queues.read_reports(10).entries
     assert report["metrics"][0]["values"] == {"loss": None}
     assert report["logs"][0]["text"] == "a\ufffdb"
     failed = run | {"shard": None, "claim": None, "cause": "user_error", "message": "m", "hint": "h", "traceback": ""}

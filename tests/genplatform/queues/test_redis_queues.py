@@ -48,7 +48,7 @@ def assert_full(queues: RedisQueues) -> None:
     assert queues.take_shards("p", 9) == SHARDS
     assert queues.renew(RUN, LONG) == []
     assert queues.stops([JOB]) == {JOB: "cancel"}
-    assert queues.read_reports(9) == [{"n": 1}]
+    assert queues.read_reports(9).entries == [{"n": 1}]
 
 
 def test_a_server_that_forgot_its_scripts_is_taught_them_again(queues: RedisQueues) -> None:
@@ -141,9 +141,10 @@ def test_reports_that_are_no_json_objects_are_dropped_and_do_not_shift_the_other
     bad = [b"\xff", "", "{", "[1]", "3", "null", "[" * 100_000, '{"n":' + "9" * 5000 + "}"]
     queues.server.call("RPUSH", keys.REPORTS, bad[0], '{"n":1}', *bad, '{"n":2}', '{"n":3}')
 
-    assert queues.read_reports(2) == [{"n": 1}, {"n": 2}]
-    queues.drop_reports(2)
-    assert queues.read_reports(9) == [{"n": 3}]
+    read = queues.read_reports(2)
+    assert read.entries == [{"n": 1}, {"n": 2}]
+    queues.drop_reports(read)
+    assert queues.read_reports(9).entries == [{"n": 3}]
 
 
 def test_the_lease_clock_is_the_servers(queues: RedisQueues) -> None:

@@ -10,7 +10,9 @@ import pytest
 from fake_node import DIGEST, TrainNode
 from small_platform import TENANT, SmallPlatform, generate, train
 
+from genplatform.domain.times import LEADER_LEASE_SECONDS
 from genplatform.errors import BadRequest, LostLeadership, Unauthorized
+from genplatform.queues import Reports
 from genplatform.services import fold, jobs, nodes
 from genplatform.services.verify import verify
 
@@ -49,6 +51,26 @@ def test_progress_metrics_events_and_lines_reach_the_catalog(on_each: SmallPlatf
     )
     assert p.events("t", "split")[0]["data"] == {"train": 7, "run": 1}
     assert [line["text"] for line in jobs.logs(p.w, TENANT, "t")["lines"]] == ["hello", "world"]
+
+
+def test_what_came_after_another_leader_folded_the_same_reports_is_not_dropped_unread(p: SmallPlatform) -> None:
+    node = running(p)
+    node.report(progress=progress(10))
+    drop = p.queues.drop_reports
+
+    def late(read: Reports) -> None:
+        # The leader is held up behind its commit, until another one leads and has folded them too.
+        p.queues.drop_reports = drop  # type: ignore[method-assign]
+        p.clock.go(LEADER_LEASE_SECONDS)
+        fold.fold(p.w, p.term("another"))
+        node.report(progress=progress(20))
+        drop(read)
+
+    p.queues.drop_reports = late  # type: ignore[method-assign]
+    folded(p)
+
+    fold.fold(p.w, p.term("another"))
+    assert p.job("t")["progress"]["done"] == 20
 
 
 def test_a_line_told_twice_is_kept_once(on_each: SmallPlatform) -> None:
