@@ -65,9 +65,9 @@ BUGS = (
         "finished when all but one shard are published",
         "I4",
         (
-            "services.finish:finish",
-            "set(tx.shards.count(job.id)) != {ShardState.PUBLISHED}",
-            "tx.shards.count(job.id).get(ShardState.PUBLISHED, 0) + 1 < sum(tx.shards.count(job.id).values())",
+            "services.finish:_is_complete",
+            "set(tx.shards.count(job.id)) == {ShardState.PUBLISHED}",
+            "tx.shards.count(job.id).get(ShardState.PUBLISHED, 0) + 1 >= sum(tx.shards.count(job.id).values())",
         ),
         ("services.finish:_write_manifest", "for shard in shards:", "for shard in [s for s in shards if s.folder]:"),
         ("dispatch.dispatcher:Dispatcher._finish", "job.done >= job.total", "job.done"),

@@ -62,9 +62,11 @@ class PlatformClient:
         """Record a checkpoint or a sheet that lies in the store."""
         self._patiently("/artifacts", body)
 
-    def claim(self, worker: str, node: str, most: int, wait_seconds: float) -> list[dict[str, Any]]:
-        """Claim up to `most` shards, waiting on the platform's side for the first."""
-        body = {"worker": worker, "node": node, "max": most, "wait_seconds": wait_seconds}
+    def claim(
+        self, worker: str, node: str, most: int, wait_seconds: float, *, max_items: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Claim up to `most` shards, and no more than one past `max_items`, waiting on the platform's side."""
+        body = {"worker": worker, "node": node, "max": most, "max_items": max_items, "wait_seconds": wait_seconds}
         answer = self._patiently("/claim", body, httpx.Timeout(wait_seconds + 15.0, connect=5.0))
         return list(answer.get("shards", []))
 

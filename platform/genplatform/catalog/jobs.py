@@ -128,6 +128,14 @@ class Jobs:
             rows += [JobRow.of(r) for r in self._db.execute(query)]
         return sorted(rows, key=lambda row: row.id)
 
+    def several(self, job_pks: Collection[int]) -> dict[int, JobRow]:
+        """Return those of the jobs that exist, by their inside keys."""
+        found: dict[int, JobRow] = {}
+        for batch in batches(sorted(job_pks)):
+            rows = self._db.execute(sa.select(jobs).where(jobs.c.id.in_(batch)))
+            found |= {row.id: JobRow.of(row) for row in rows}
+        return found
+
     def by_name(self, tenant: str, name: str) -> JobRow | None:
         """Return the newest job of that name."""
         # Its key first, from the index alone: by rows, PostgreSQL goes down the history until it meets the name.

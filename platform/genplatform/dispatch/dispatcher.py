@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 # Ids taken out of the intake at a time, and so often in one round.
 INTAKE = 1000
 INTAKES = 10
+# Jobs that are complete end so many in one transaction.
+FINISHED_AT_ONCE = 100
 NEVER = -math.inf
 
 
@@ -189,8 +191,9 @@ class Dispatcher:
 
     def _finish(self, term: int, jobs: list[JobRow]) -> None:
         complete = [job for job in jobs if job.kind == JobKind.GENERATE and job.done >= job.total]
-        for job in complete:
-            self._try("finish", lambda job=job: finish.finish(self._w, term, job))  # type: ignore[misc]
+        for first in range(0, len(complete), FINISHED_AT_ONCE):
+            some = complete[first : first + FINISHED_AT_ONCE]
+            self._try("finish", lambda some=some: finish.finish(self._w, term, some))  # type: ignore[misc]
 
     def _try(self, step: str, act: Callable[[], object]) -> None:
         """Do one step; what cannot be reached now is tried again next time."""

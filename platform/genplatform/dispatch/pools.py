@@ -16,7 +16,8 @@ from genplatform.engine.seam import POOL_ACTOR, Engine, Liveness
 from genplatform.errors import GenctlError, LostLeadership, Unavailable
 from genplatform.services import reconcile
 from genplatform.services.context import Wiring
-from genplatform.services.runs import POOL_IDLE_SECONDS, START_SECONDS
+from genplatform.services.joining import Room
+from genplatform.services.runs import MOST_CLAIMS, POOL_IDLE_SECONDS, START_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ PREFIX = "pool/"
 PING_SECONDS = 2.0
 # So long a worker may take to load its model before it takes its first work.
 LOAD_SECONDS = 120.0
+# So many shards of small jobs are kept on offer a worker: what it makes while the dispatcher goes round.
+STOCK = 4 * MOST_CLAIMS
 # A worker that ends before it could have idled so long did not leave for want of work.
 YOUNG_SECONDS = POOL_IDLE_SECONDS
 LONGEST_PAUSE = 8.0
@@ -130,12 +133,29 @@ class Pools:
         known = [size or Demand() for size in self._workers.values()]
         return sum(size.cpus for size in known), sum(size.gpus for size in known)
 
+    def rooms(self) -> dict[str, Room]:
+        """Return, a pool with workers, how many shards more these could be given to have work for a while."""
+        sizes: dict[str, list[Demand]] = defaultdict(list)
+        for name, size in self._workers.items():
+            sizes[_pool(name)].append(size or Demand())
+        stock = {pool: STOCK * len(there) - self._w.queues.offered(pool) for pool, there in sizes.items()}
+        # The smallest: any of them may be the one to take it.
+        return {
+            pool: Room(stock[pool], min(there, key=lambda one: (one.gpus, one.cpus))) for pool, there in sizes.items()
+        }
+
     def lacking(self, open_jobs: Iterable[JobRow]) -> dict[str, list[Demand]]:
         """Return the sizes of the workers that each pool lacks of those its open jobs were given."""
         wanted: dict[str, Counter[Demand]] = defaultdict(Counter)
+        joined: dict[str, Demand] = {}
         for job in open_jobs:
             if _wants_workers(job) and job.pool is not None:
                 wanted[job.pool][size_of(job)] += job.workers
+                if not job.workers:
+                    joined.setdefault(job.pool, size_of(job))
+        for pool, size in joined.items():
+            if not wanted[pool].total():
+                wanted[pool][size] = 1  # those that they joined are over, and so may be the workers
         lacking: dict[str, list[Demand]] = {}
         for pool, sizes in wanted.items():
             there = [self._workers[name] for name in self.of(pool)]

@@ -10,13 +10,13 @@ from genplatform.dispatch.avoiding import Avoiding
 from genplatform.dispatch.line import HeldLine
 from genplatform.dispatch.pools import Pools
 from genplatform.dispatch.sizes import size_of
-from genplatform.domain.job import Capacity, JobKind
+from genplatform.domain.job import Capacity, JobKind, ReasonCode
 from genplatform.domain.retry import Cause
 from genplatform.domain.states import JobState
 from genplatform.engine.seam import RUN_ACTOR, Engine
 from genplatform.errors import BadSpec, GenctlError, Unavailable
 from genplatform.scheduling import Decision, Start, decide
-from genplatform.services import reconcile, runs
+from genplatform.services import joining, reconcile, runs
 from genplatform.services.context import Wiring
 from genplatform.services.endings import Ending, close_run
 
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 # So many jobs are told in one round why they wait.
 MOST_TOLD = 4_000
+# So many jobs of a few items are brought to a pool in one round.
+MOST_JOINING = 250
 
 
 class Starting:
@@ -46,6 +48,7 @@ class Starting:
         decision = decide(self._line.line, self._free(open_jobs))
         for one in decision.starts:
             self._start_one(term, one)
+        self._join(term, decision)
         if tell:
             self._tell(term, decision)
 
@@ -58,6 +61,22 @@ class Starting:
                 if job.pool == pool and job.job_state is JobState.STARTING:
                     ending = Ending(Cause.START_FAILED, error.message, error.hint)
                     close_run(self._w, job.run_key, ending, term=term)
+
+    def _join(self, term: int, decision: Decision) -> None:
+        """Let small jobs at the front of the line join the pools that are at work."""
+        rooms = {pool: room for pool, room in self._pools.rooms().items() if room.shards > 0}
+        if not rooms:
+            return
+        front = self._line.line.front(min(MOST_JOINING, sum(room.shards for room in rooms.values())))
+        # What no cluster of this size could hold blocks nobody.
+        front = [order for order in front if not self._is_impossible(decision, order)]
+        avoid = self._avoiding.nodes
+        for order in joining.join(self._w, term, front, rooms, api_url=self._api_url, avoid=avoid):
+            self._line.remove(order)
+
+    def _is_impossible(self, decision: Decision, order: int) -> bool:
+        reason = decision.reasons.get(self._line.line[order].demand)
+        return reason is not None and reason.code in (ReasonCode.NEEDS_GPU, ReasonCode.NEEDS_CPU)
 
     def _tell(self, term: int, decision: Decision) -> None:
         told = self._line.to_say(decision, MOST_TOLD)

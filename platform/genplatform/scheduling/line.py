@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from genplatform.domain.job import Demand
 from genplatform.domain.keys import JobKey
@@ -106,6 +107,10 @@ class Line:
         if not len(file):
             del self._files[job.demand]
         return job
+
+    def front(self, most: int) -> list[int]:
+        """Return the first in the line, at most so many, by their `order`. It must not change meanwhile."""
+        return [order for _, order in islice(heapq.merge(*self._files.values()), most)]
 
     def files(self) -> list[File]:
         """Return the files, in no order."""

@@ -1,4 +1,4 @@
-"""Finish a generate job: when every shard is published, its manifest is written and the job succeeds."""
+"""Finish generate jobs: when every shard is published, the manifest is written and the job succeeds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from genplatform.catalog import EndedRow, JobRow, ShardRow
+from genplatform.catalog import EndedRow, JobRow, ShardRow, Transaction
 from genplatform.domain import layout
 from genplatform.domain.job import JobKind, ReasonCode
 from genplatform.domain.keys import JobKey
@@ -23,46 +23,63 @@ from genplatform.store import Stored
 AT_WORK = (JobState.STARTING, JobState.RUNNING)
 
 
-def finish(w: Wiring, term: int, job: JobRow) -> bool:
-    """Write `manifest.jsonl` from the shards' own and end the job; False when it is not complete.
+def finish(w: Wiring, term: int, jobs: Sequence[JobRow]) -> int:
+    """Write each job's `manifest.jsonl` from its shards' own, and end those that are complete; returns how many.
 
     May be done twice with the same result: the manifest is a function of the published shards.
     A job whose published bytes are not there any more fails: no other Run would make them again.
+    What goes wrong with one is raised once the others are over.
     """
     with w.catalog.read() as tx:
-        if job.job_state not in AT_WORK or set(tx.shards.count(job.id)) != {ShardState.PUBLISHED}:
-            return False
-        shards = tx.shards.of_job(job.id)
-    try:
-        stored = _write_manifest(w, job, shards)
-    except _OutputsLost as error:
-        hint = "Something else changed the store. Submit the job again to make its items anew."
-        ending = Ending(Cause.USER_ERROR, str(error), hint, ReasonCode.OUTPUTS_LOST.value, final=True)
-        close_run(w, job.run_key, ending, term=term)
-        return False
+        complete = [(job, tx.shards.of_job(job.id)) for job in jobs if _is_complete(tx, job)]
+    manifests: list[tuple[JobRow, Stored]] = []
+    problem: Exception | None = None
+    for job, shards in complete:
+        try:
+            manifests.append((job, _write_manifest(w, job, shards)))
+        except _OutputsLost as error:
+            hint = "Something else changed the store. Submit the job again to make its items anew."
+            ending = Ending(Cause.USER_ERROR, str(error), hint, ReasonCode.OUTPUTS_LOST.value, final=True)
+            close_run(w, job.run_key, ending, term=term)
+        except Exception as error:
+            problem = problem or error
     effects = Effects()
-    with led(w, term) as tx:
-        if not succeed_job(w, tx, effects, job, done=job.total):
-            return False
-        tx.artifacts.insert(
-            {
-                "tenant_id": job.tenant_id,
-                "job_pk": job.id,
-                "run": job.run,
-                "kind": "manifest",
-                "key": stored.key,
-                "sha256": stored.sha256,
-                "size": stored.size,
-                "step": None,
-                "created_at": w.clock(),
-            }
-        )
-    effects.run()
-    return True
+    if manifests:
+        with led(w, term) as tx:
+            # In the order of their keys, as all who lock several jobs do.
+            pairs = sorted(manifests, key=lambda pair: pair[0].id)
+            ended = sum(_end(w, tx, effects, job, stored) for job, stored in pairs)
+        effects.run()
+    if problem is not None:
+        raise problem
+    return ended if manifests else 0
 
 
 class _OutputsLost(Exception):
     """What was published is not what the store has."""
+
+
+def _is_complete(tx: Transaction, job: JobRow) -> bool:
+    return job.job_state in AT_WORK and set(tx.shards.count(job.id)) == {ShardState.PUBLISHED}
+
+
+def _end(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, manifest: Stored) -> bool:
+    if not succeed_job(w, tx, effects, job, done=job.total):
+        return False
+    tx.artifacts.insert(
+        {
+            "tenant_id": job.tenant_id,
+            "job_pk": job.id,
+            "run": job.run,
+            "kind": "manifest",
+            "key": manifest.key,
+            "sha256": manifest.sha256,
+            "size": manifest.size,
+            "step": None,
+            "created_at": w.clock(),
+        }
+    )
+    return True
 
 
 def _write_manifest(w: Wiring, job: JobRow, shards: list[ShardRow]) -> Stored:

@@ -95,18 +95,22 @@ def artifact(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]
 
 
 def claim(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Claim up to `max` shards offered to the worker's pool; returns at once, perhaps with none."""
+    """Claim shards offered to the worker's pool; returns at once, perhaps with none.
+
+    At most `max`. With `max_items` they are claimed until together they have so many items: one large, or many small.
+    """
     said = wire.parse(wire.Claim, body)
-    pool = _pool(grant)
-    offered = [s for s in w.queues.take_shards(pool, said.max) if s.tenant == grant.tenant]
-    if not offered:
+    orders = _claim_offered(w, grant, said, said.max if said.max_items is None else 1)
+    # How large the shards are is not known before one is claimed; those behind it are held for like it.
+    while said.max_items is not None and 0 < len(orders) < said.max:
+        items = sum(order["count"] for order in orders)
+        room = (said.max_items - items) * len(orders) // items
+        more = _claim_offered(w, grant, said, min(room, said.max - len(orders))) if room else []
+        if not more:
+            break
+        orders += more
+    if not orders:
         return {"shards": []}
-    orders: list[dict[str, Any]] = []
-    with w.catalog.write() as tx:
-        for shard in sorted(offered):  # as all who lock several jobs do
-            order = _claim_one(w, tx, pool, shard, said)
-            if order is not None:
-                orders.append(order)
     with hint():
         keys = [ClaimKey(o["tenant"], o["job_id"], o["run"], o["shard"], o["claim"]) for o in orders]
         w.queues.grant(keys, LEASE_SECONDS)
@@ -208,6 +212,17 @@ def _note_running(w: Wiring, tx: Transaction, job: JobRow, node: str, worker: st
             values |= {"reason_code": None, "reason_message": None}
         tx.jobs.move(job.id, JobState.RUNNING, run=job.run, **values)
         tx.events.add(job.tenant_id, job.id, now, "running", {"run": job.run, "node": node, "worker": worker})
+
+
+def _claim_offered(w: Wiring, grant: Grant, said: wire.Claim, most: int) -> list[dict[str, Any]]:
+    """Take up to so many offers of the pool and claim what they offer, as far as the catalog agrees."""
+    pool = _pool(grant)
+    offered = [s for s in w.queues.take_shards(pool, most) if s.tenant == grant.tenant]
+    if not offered:
+        return []
+    with w.catalog.write() as tx:
+        found = [_claim_one(w, tx, pool, shard, said) for shard in sorted(offered)]  # as all who lock several jobs do
+    return [order for order in found if order is not None]
 
 
 def _claim_one(w: Wiring, tx: Transaction, pool: str, shard: ShardKey, said: wire.Claim) -> dict[str, Any] | None:

@@ -26,6 +26,8 @@ THREADS = 1
 # A Run is offered older ones than the newest in case that is damaged.
 MOST_CHECKPOINTS = 3
 POOL_IDLE_SECONDS = 15.0
+# So many shards a worker may hold at a time, while their items together fill a tile and no more.
+MOST_CLAIMS = 64
 
 
 @dataclass(frozen=True)
@@ -49,24 +51,27 @@ def open_run(
     """
     effects = Effects()
     with led(w, term) as tx:
-        opened = _open(w, tx, effects, term, key, workers, api_url, avoid)
+        job = tx.jobs.by_id(key.tenant, key.job_id, lock=True)
+        if job is None or job.job_state is not JobState.QUEUED:
+            return None
+        opened = open_queued(w, tx, effects, term, job, workers=workers, api_url=api_url, avoid=avoid)
     effects.run()
     return opened
 
 
-def _open(
+def open_queued(
     w: Wiring,
     tx: Transaction,
     effects: Effects,
     term: int,
-    key: JobKey,
+    job: JobRow,
+    *,
     workers: int,
     api_url: str,
     avoid: Sequence[str],
 ) -> OpenedRun | None:
-    job = tx.jobs.by_id(key.tenant, key.job_id, lock=True)
-    if job is None or job.job_state is not JobState.QUEUED:
-        return None
+    """Open the next Run of a queued Job whose row is locked; None when it fails for want of its model."""
+    key = job.key
     spec = parse_stored(job.spec)
     run = RunKey(*key, job.run + 1)
     now = w.clock()
@@ -74,7 +79,7 @@ def _open(
     values["progressed_at"] = now
     model: ModelRow | None = None
     if job.kind == JobKind.GENERATE:
-        model = _pinned(tx, job, spec)
+        model = pinned(tx, job, spec)
         if model is None:
             _fail_without_model(w, tx, effects, job)
             return None
@@ -161,7 +166,7 @@ def pool_order(w: Wiring, tx: Transaction, tenant: str, model: ModelRow, api_url
         "token": issue(w.node_secret(tx), PoolGrant(tenant, pool)),
         "store_url": w.store.url,
         "model": model_order(model),
-        "max_claims": 1,
+        "max_claims": MOST_CLAIMS,
         "idle_seconds": POOL_IDLE_SECONDS,
         "heartbeat_seconds": HEARTBEAT_SECONDS,
         "threads": THREADS,
@@ -184,7 +189,7 @@ def model_order(model: ModelRow) -> dict[str, Any]:
     }
 
 
-def _pinned(tx: Transaction, job: JobRow, spec: JobSpec) -> ModelRow | None:
+def pinned(tx: Transaction, job: JobRow, spec: JobSpec) -> ModelRow | None:
     """Return the version a generate Job uses: pinned before, else what a needed job published, else the catalog's."""
     if job.model_version_id is not None:
         return tx.models.get(job.model_version_id)

@@ -113,6 +113,8 @@ class Claim(_Body):
     worker: Word
     node: Word = ""
     max: Annotated[int, Field(ge=1, le=100)] = 1
+    # One shard at least, and more of them only while all together have fewer items; null: however many they have.
+    max_items: Annotated[int, Field(ge=1)] | None = None
     wait_seconds: Annotated[float, Field(ge=0, le=60)] = 0.0
 
 

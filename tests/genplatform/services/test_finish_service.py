@@ -30,7 +30,7 @@ def files(p: SmallPlatform, job: JobRow) -> set[str]:
 def test_the_manifest_is_the_shards_in_order(p: SmallPlatform) -> None:
     g, job = done(p)
 
-    assert finish.finish(p.w, p.term(), job)
+    assert finish.finish(p.w, p.term(), [job])
 
     assert p.state(g) == "succeeded"
     whole = p.w.store.read_bytes(f"{layout.outputs(job.key)}/{layout.MANIFEST}")
@@ -45,7 +45,7 @@ def test_the_manifest_is_the_shards_in_order(p: SmallPlatform) -> None:
 def test_it_is_done_once_whoever_does_it(p: SmallPlatform) -> None:
     g, job = done(p)
 
-    assert [finish.finish(p.w, p.term(), job) for _ in range(3)] == [True, False, False]
+    assert [finish.finish(p.w, p.term(), [job]) for _ in range(3)] == [True, False, False]
     assert len(jobs.artifacts(p.w, TENANT, g)["artifacts"]) == 1
 
 
@@ -56,17 +56,17 @@ def test_a_dispatcher_that_lost_the_lead_ends_nothing(p: SmallPlatform) -> None:
     term = p.term("new")
 
     with pytest.raises(LostLeadership):
-        finish.finish(p.w, old, job)
+        finish.finish(p.w, old, [job])
     assert p.state(g) == "running"
 
-    assert finish.finish(p.w, term, job)
+    assert finish.finish(p.w, term, [job])
 
 
 def test_a_job_with_a_shard_to_go_is_not_finished(p: SmallPlatform) -> None:
     g, node = p.generating()
     node.work(most=2)
 
-    assert not finish.finish(p.w, p.term(), p.row(g))
+    assert not finish.finish(p.w, p.term(), [p.row(g)])
     assert p.state(g) == "running"
 
 
@@ -74,8 +74,8 @@ def test_a_cancelled_job_is_not_finished(p: SmallPlatform) -> None:
     g, job = done(p)
     cancel.cancel(p.w, TENANT, g)
 
-    assert not finish.finish(p.w, p.term(), job)
-    assert not finish.finish(p.w, p.term(), p.row(g))
+    assert not finish.finish(p.w, p.term(), [job])
+    assert not finish.finish(p.w, p.term(), [p.row(g)])
     assert p.state(g) == "cancelling"
 
 
@@ -84,7 +84,7 @@ def test_a_job_that_was_complete_when_its_run_was_closed_is_finished_in_the_next
     p.lose(g, Cause.SHUTDOWN)
     p.open(g)
 
-    assert finish.finish(p.w, p.term(), p.row(g))
+    assert finish.finish(p.w, p.term(), [p.row(g)])
     assert p.state(g) == "succeeded"
 
 
@@ -94,7 +94,7 @@ def test_a_published_manifest_that_is_torn_fails_the_job_and_says_so(p: SmallPla
     p.w.store.remove(key)
     p.w.store.put_bytes(key, b"{}\n")
 
-    assert not finish.finish(p.w, p.term(), job)
+    assert not finish.finish(p.w, p.term(), [job])
 
     assert p.state(g) == "failed"
     error = p.job(g)["error"]
@@ -106,7 +106,7 @@ def test_a_published_manifest_that_is_gone_fails_the_job_and_says_so(p: SmallPla
     g, job = done(p)
     p.w.store.remove(f"{layout.outputs(job.key)}/shard-000002.r1.c1")
 
-    assert not finish.finish(p.w, p.term(), job)
+    assert not finish.finish(p.w, p.term(), [job])
 
     assert (p.state(g), p.job(g)["error"]["code"]) == ("failed", "outputs_lost")
 
@@ -117,7 +117,7 @@ def test_leftovers_of_lost_claims_are_swept_and_what_was_published_stays(p: Smal
     node.store(lost)
     p.lose_claims(ClaimKey(TENANT, g, 1, 0, 1))
     node.work()
-    finish.finish(p.w, p.term(), p.row(g))
+    finish.finish(p.w, p.term(), [p.row(g)])
     job = p.row(g)
     assert finish.leftovers(p.w, job.id, job.key) == [f"{layout.outputs(job.key)}/shard-000000.r1.c1"]
 

@@ -25,6 +25,7 @@ from genworkers.failures import Failure, explain
 from genworkers.stop import CANCEL, LOST
 
 if TYPE_CHECKING:
+    from genworkers.images import Payload
     from genworkers.models import LoadedModel
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class PoolActor(Actor):
                     self._node,
                     int(self._order["max_claims"]),
                     min(left, LONGEST_POLL_SECONDS),
+                    max_items=int(self._order["model"]["tile"]),
                 )
                 if not orders:
                     self._stop.wait(PAUSE_SECONDS)  # in case the platform did not wait on its side
@@ -101,13 +103,14 @@ class PoolActor(Actor):
         finished: list[dict[str, Any]] = []
         published_at = time.monotonic()
         waiting = deque(orders)
+        together = self._drawn_together(orders, model)
         while waiting:
             order = waiting.popleft()
             if self._stop.reason is not None:
                 self._claims.drop(order)
                 continue
             try:
-                done = self._make_one(order, model, store, scratch)
+                done = self._make_one(order, model, store, scratch, together.get(_key(order)))
             except Exception as error:
                 failure = explain(error, WHERE_THE_TRACEBACK_IS)
                 log.exception("shard_failed job=%s shard=%s", order["job_id"], order["shard"])
@@ -127,8 +130,20 @@ class PoolActor(Actor):
         self._publish(finished)
         return True
 
+    def _drawn_together(
+        self, orders: list[dict[str, Any]], model: LoadedModel
+    ) -> dict[tuple[str, int, int], list[Payload]]:
+        from genworkers.generating.shard import drawn_together
+
+        try:
+            drawn = drawn_together(orders, model.sampler)
+        except Exception:  # each by itself will tell which of them it was
+            log.exception("shards_not_drawn_together")
+            return {}
+        return {(key.job_id, key.run, key.shard): pictures for key, pictures in drawn.items()}
+
     def _make_one(
-        self, order: dict[str, Any], model: LoadedModel, store: Store, scratch: Path
+        self, order: dict[str, Any], model: LoadedModel, store: Store, scratch: Path, drawn: list[Payload] | None
     ) -> dict[str, Any] | None:
         """Return what /publish is told of a shard, or None when it is not wanted any more."""
         from genworkers.context import patiently
@@ -136,7 +151,7 @@ class PoolActor(Actor):
 
         unwanted = self._unwanted(order)
         with tempfile.TemporaryDirectory(prefix="shard-", dir=scratch) as folder:
-            size = write_shard(order, model.sampler, Path(folder), unwanted)
+            size = write_shard(order, model.sampler, Path(folder), unwanted, drawn)
             if size is None:
                 self._claims.drop(order)
                 return None

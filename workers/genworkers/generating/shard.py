@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from genplatform.domain import layout
 from genplatform.domain.keys import ClaimKey
 from genplatform.domain.seeds import item_seed
 from genplatform.errors import BadRequest
-from genworkers.images import MIME, encode_png, payload_sha256
+from genworkers.images import MIME, Payload, encode_png, payload_sha256
 from genworkers.sampler import Sampler
 
 
@@ -21,14 +21,40 @@ def claim_key(order: Mapping[str, Any]) -> ClaimKey:
     return ClaimKey(order["tenant"], order["job_id"], int(order["run"]), int(order["shard"]), int(order["claim"]))
 
 
+def drawn_together(orders: Sequence[Mapping[str, Any]], sampler: Sampler) -> dict[ClaimKey, list[Payload]]:
+    """Draw the items of shards that are smaller than a tile, in tiles that they share; returns them by claim.
+
+    An item is the same whatever it is drawn with: a forward pass for each of them would mostly make rows for nobody.
+    """
+    small = [order for order in orders if int(order["count"]) < sampler.tile]
+    if len(small) < 2:
+        return {}
+    seeds = [seed for order in small for seed in _seeds(order, _indices(order))]
+    conditions = [order["cond"] for order in small for _ in _indices(order)]
+    drawn = iter(sampler.draw(seeds, conditions if any(cond is not None for cond in conditions) else None))
+    return {claim_key(order): [next(drawn) for _ in _indices(order)] for order in small}
+
+
+def _indices(order: Mapping[str, Any]) -> range:
+    return range(int(order["start"]), int(order["start"]) + int(order["count"]))
+
+
+def _seeds(order: Mapping[str, Any], indices: range) -> list[int]:
+    return [item_seed(int(order["seed"]), index) for index in indices]
+
+
 def write_shard(
-    order: Mapping[str, Any], sampler: Sampler, folder: Path, should_stop: Callable[[], bool]
+    order: Mapping[str, Any],
+    sampler: Sampler,
+    folder: Path,
+    should_stop: Callable[[], bool],
+    drawn: Sequence[Payload] | None = None,
 ) -> int | None:
     """Write a shard's pictures and its manifest into the empty `folder`; return the bytes, manifest and all.
 
     Items are drawn a tile at a time, so a wish to stop is heard within one; then None is
-    returned and the folder is to be thrown away. Bytes depend on the order's seed, indices
-    and lineage alone.
+    returned and the folder is to be thrown away. Those of a shard smaller than a tile may be
+    `drawn` already. Bytes depend on the order's seed, indices and lineage alone.
     """
     if order["format"] not in sampler.recipe.formats:
         raise BadRequest(
@@ -41,8 +67,8 @@ def write_shard(
         if should_stop():
             return None
         indices = range(first, min(first + sampler.tile, start + count))
-        seeds = [item_seed(int(order["seed"]), index) for index in indices]
-        pictures = sampler.draw(seeds, None if order["cond"] is None else [order["cond"]] * len(seeds))
+        seeds = _seeds(order, indices)
+        pictures = drawn or sampler.draw(seeds, None if order["cond"] is None else [order["cond"]] * len(seeds))
         for index, seed, picture in zip(indices, seeds, pictures, strict=True):
             data = encode_png(picture, _origin(order["lineage"], index, seed))
             file = f"{index:06d}.png"

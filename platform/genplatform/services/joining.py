@@ -1,0 +1,87 @@
+"""Jobs of a few items that join a pool which is at work: they use its workers, and are given none of their own.
+
+A thousand such jobs would each wait for a worker's place while one worker could make them all in a
+few forward passes. Each stays a job with a Run and a record of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from genplatform.catalog import JobRow, Transaction
+from genplatform.domain.job import Demand, JobKind
+from genplatform.domain.shards import plan_shards
+from genplatform.domain.states import JobState
+from genplatform.errors import BadSpec
+from genplatform.services.context import Effects, Wiring
+from genplatform.services.leadership import led
+from genplatform.services.runs import open_queued, pinned, pool_of
+from genplatform.spec import demand_of_resources, parse_stored
+
+# A job of more shards than these has a right to workers of its own, and would hold up those that join after it.
+MOST_SHARDS = 4
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many more shards a pool's workers can be given now, and the size of one of these workers."""
+
+    shards: int
+    size: Demand
+
+
+def join(
+    w: Wiring,
+    term: int,
+    front: Sequence[int],
+    rooms: Mapping[str, Room],
+    *,
+    api_url: str,
+    avoid: Sequence[str] = (),
+) -> list[int]:
+    """Open Runs without workers of their own for jobs at the front of the line; returns those that left the line.
+
+    `front` and what is returned are inside keys, in the order of the line. The first job that can
+    only wait ends it: who joins passes nobody.
+    """
+    if not front:
+        return []
+    effects = Effects()
+    left: list[int] = []
+    room = {pool: one.shards for pool, one in rooms.items()}
+    with led(w, term) as tx:
+        tx.jobs.lock(front)
+        jobs = tx.jobs.several(front)
+        for order in front:
+            job = jobs.get(order)
+            if job is None or job.job_state is not JobState.QUEUED:
+                left.append(order)
+                continue
+            pool, shards = _wanted(tx, job)
+            if pool is None or shards > room.get(pool, 0) or not _fits(job, rooms[pool].size):
+                break
+            room[pool] -= shards
+            left.append(order)
+            open_queued(w, tx, effects, term, job, workers=0, api_url=api_url, avoid=avoid)
+    effects.run()
+    return left
+
+
+def _wanted(tx: Transaction, job: JobRow) -> tuple[str | None, int]:
+    """Return the pool that a job could join and how many shards it would bring; None for one that cannot join any."""
+    if job.kind != JobKind.GENERATE:
+        return None, 0
+    try:
+        model = pinned(tx, job, parse_stored(job.spec))
+    except BadSpec:
+        return None, 0
+    if model is None:
+        return None, 0
+    shards = len(plan_shards(job.total, model.tile, job.spec.get("batch_size")))
+    return (pool_of(job.tenant_id, model), shards) if shards <= MOST_SHARDS else (None, 0)
+
+
+def _fits(job: JobRow, size: Demand) -> bool:
+    asked = demand_of_resources(job.spec["resources"])
+    return asked.min_workers <= 1 and asked.cpus <= size.cpus and asked.gpus <= size.gpus
