@@ -148,6 +148,39 @@ def test_files_are_the_same_however_the_job_is_cut_and_whoever_makes_it(
     assert [one[i]["sha256"] for i in range(200)] == [two[i]["sha256"] for i in range(200)]
 
 
+def test_small_shards_of_many_jobs_are_drawn_in_one_pass_and_are_what_they_would_be_alone(
+    platform: Platform,
+    new_platform: Callable[[], Platform],
+    store: Store,
+    pool_order: Order,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passes: list[int] = []
+    draw = Noise.sample
+
+    def counted(recipe: Noise, modules: Any, seeds: Any, cond: Any) -> Any:
+        passes.append(len(seeds))
+        return draw(recipe, modules, seeds, cond)
+
+    monkeypatch.setattr(Noise, "sample", counted)
+    alone = new_platform()
+    shards = [shard(n, n * 3, 3, job_id="j_ab" + "cde"[n % 3], claim=n + 1, seed=n) for n in range(10)]
+    offer(platform, shards)
+    offer(alone, *([one | {"run": 2}] for one in shards))
+
+    work(pool_order(platform.url))
+    together = list(passes)
+    work(pool_order(alone.url))
+
+    one, two = items(store, platform), items(store, alone)
+    assert together == [64]
+    assert len(passes) == 1 + 10
+    assert sorted(one) == sorted(two) == list(range(30))
+    assert [one[i]["sha256"] for i in range(30)] == [two[i]["sha256"] for i in range(30)]
+    assert len(platform.bodies("/publish")) == 1
+    assert platform.bodies("/claim")[0]["max_items"] == 64
+
+
 def test_a_trained_model_draws_the_same_in_any_shard(
     platform: Platform, new_platform: Callable[[], Platform], store: Store, pool_order: Order, run_order: Order
 ) -> None:

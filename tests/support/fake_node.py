@@ -86,8 +86,8 @@ class PoolNode:
         self.pool = str(order["pool"])
         self.name = name
 
-    def claim(self, most: int = 1) -> list[dict[str, Any]]:
-        said = {"worker": self.name, "node": "n1", "max": most}
+    def claim(self, most: int = 1, max_items: int | None = None) -> list[dict[str, Any]]:
+        said = {"worker": self.name, "node": "n1", "max": most, "max_items": max_items}
         return list(nodes.claim(self._w, self.grant, said)["shards"])
 
     def heartbeat(self, orders: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

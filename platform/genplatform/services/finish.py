@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from genplatform.catalog import EndedRow, JobRow, ShardRow, Transaction
@@ -21,6 +22,8 @@ from genplatform.store import Stored
 
 # Also before any word of its Run: a platform that went down may have had only the manifest to write.
 AT_WORK = (JobState.STARTING, JobState.RUNNING)
+# So many manifests are written at a time.
+WRITERS = 8
 
 
 def finish(w: Wiring, term: int, jobs: Sequence[JobRow]) -> int:
@@ -32,31 +35,56 @@ def finish(w: Wiring, term: int, jobs: Sequence[JobRow]) -> int:
     """
     with w.catalog.read() as tx:
         complete = [(job, tx.shards.of_job(job.id)) for job in jobs if _is_complete(tx, job)]
-    manifests: list[tuple[JobRow, Stored]] = []
-    problem: Exception | None = None
-    for job, shards in complete:
-        try:
-            manifests.append((job, _write_manifest(w, job, shards)))
-        except _OutputsLost as error:
-            hint = "Something else changed the store. Submit the job again to make its items anew."
-            ending = Ending(Cause.USER_ERROR, str(error), hint, ReasonCode.OUTPUTS_LOST.value, final=True)
-            close_run(w, job.run_key, ending, term=term)
-        except Exception as error:
-            problem = problem or error
-    effects = Effects()
-    if manifests:
-        with led(w, term) as tx:
-            # In the order of their keys, as all who lock several jobs do.
-            pairs = sorted(manifests, key=lambda pair: pair[0].id)
-            ended = sum(_end(w, tx, effects, job, stored) for job, stored in pairs)
-        effects.run()
-    if problem is not None:
-        raise problem
-    return ended if manifests else 0
+    written, lost, problems = _write_manifests(w, complete)
+    for job, words in lost:
+        hint = "Something else changed the store. Submit the job again to make its items anew."
+        ending = Ending(Cause.USER_ERROR, words, hint, ReasonCode.OUTPUTS_LOST.value, final=True)
+        close_run(w, job.run_key, ending, term=term)
+    ended = _end_all(w, term, written) if written else 0
+    if problems:
+        raise problems[0]
+    return ended
 
 
 class _OutputsLost(Exception):
     """What was published is not what the store has."""
+
+
+def _write_manifests(
+    w: Wiring, complete: Sequence[tuple[JobRow, Sequence[ShardRow]]]
+) -> tuple[list[tuple[JobRow, Stored]], list[tuple[JobRow, str]], list[Exception]]:
+    """Return what was written, whose outputs are lost and why, and what else went wrong."""
+    written: list[tuple[JobRow, Stored]] = []
+    lost: list[tuple[JobRow, str]] = []
+    problems: list[Exception] = []
+    with tempfile.TemporaryDirectory(prefix="genctl-manifest-") as place:
+
+        def write(one: tuple[JobRow, Sequence[ShardRow]]) -> None:
+            job, shards = one
+            try:
+                written.append((job, _write_manifest(w, job, shards, Path(place))))
+            except _OutputsLost as error:
+                lost.append((job, str(error)))
+            except Exception as error:
+                problems.append(error)
+
+        if len(complete) == 1:
+            write(complete[0])
+        elif complete:
+            # Most of it is waiting for the store.
+            with ThreadPoolExecutor(WRITERS, thread_name_prefix="manifest") as writers:
+                list(writers.map(write, complete))
+    return written, lost, problems
+
+
+def _end_all(w: Wiring, term: int, manifests: Sequence[tuple[JobRow, Stored]]) -> int:
+    effects = Effects()
+    with led(w, term) as tx:
+        # In the order of their keys, as all who lock several jobs do.
+        pairs = sorted(manifests, key=lambda pair: pair[0].id)
+        ended = sum(_end(w, tx, effects, job, stored) for job, stored in pairs)
+    effects.run()
+    return ended
 
 
 def _is_complete(tx: Transaction, job: JobRow) -> bool:
@@ -82,14 +110,12 @@ def _end(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, manifest: St
     return True
 
 
-def _write_manifest(w: Wiring, job: JobRow, shards: list[ShardRow]) -> Stored:
-    folder = layout.outputs(job.key)
-    with tempfile.TemporaryDirectory(prefix="genctl-manifest-") as place:
-        path = Path(place) / layout.MANIFEST
-        with path.open("wb") as whole:
-            for shard in shards:
-                whole.write(_manifest(w, f"{folder}/{shard.folder}/{layout.MANIFEST}", shard))
-        return w.store.put_file(path, f"{folder}/{layout.MANIFEST}")
+def _write_manifest(w: Wiring, job: JobRow, shards: Sequence[ShardRow], place: Path) -> Stored:
+    folder, path = layout.outputs(job.key), place / job.job_id
+    with path.open("wb") as whole:
+        for shard in shards:
+            whole.write(_manifest(w, f"{folder}/{shard.folder}/{layout.MANIFEST}", shard))
+    return w.store.put_file(path, f"{folder}/{layout.MANIFEST}")
 
 
 def _manifest(w: Wiring, key: str, shard: ShardRow) -> bytes:

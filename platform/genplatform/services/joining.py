@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from genplatform.catalog import JobRow, Transaction
+from genplatform.catalog import JobRow, ModelRow, Transaction
 from genplatform.domain.job import Demand, JobKind
 from genplatform.domain.shards import plan_shards
 from genplatform.domain.states import JobState
@@ -53,33 +53,48 @@ def join(
     with led(w, term) as tx:
         tx.jobs.lock(front)
         jobs = tx.jobs.several(front)
+        models = _Models(tx)
         for order in front:
             job = jobs.get(order)
             if job is None or job.job_state is not JobState.QUEUED:
                 left.append(order)
                 continue
-            pool, shards = _wanted(tx, job)
-            if pool is None or shards > room.get(pool, 0) or not _fits(job, rooms[pool].size):
+            model = models.of(job)
+            pool = pool_of(job.tenant_id, model) if model is not None else ""
+            if model is None or pool not in rooms or not _fits(job, rooms[pool].size):
+                break
+            shards = len(plan_shards(job.total, model.tile, job.spec.get("batch_size")))
+            if shards > min(MOST_SHARDS, room[pool]):
                 break
             room[pool] -= shards
             left.append(order)
-            open_queued(w, tx, effects, term, job, workers=0, api_url=api_url, avoid=avoid)
+            open_queued(w, tx, effects, term, job, workers=0, api_url=api_url, avoid=avoid, model=model)
     effects.run()
     return left
 
 
-def _wanted(tx: Transaction, job: JobRow) -> tuple[str | None, int]:
-    """Return the pool that a job could join and how many shards it would bring; None for one that cannot join any."""
-    if job.kind != JobKind.GENERATE:
-        return None, 0
-    try:
-        model = pinned(tx, job, parse_stored(job.spec))
-    except BadSpec:
-        return None, 0
-    if model is None:
-        return None, 0
-    shards = len(plan_shards(job.total, model.tile, job.spec.get("batch_size")))
-    return (pool_of(job.tenant_id, model), shards) if shards <= MOST_SHARDS else (None, 0)
+class _Models:
+    """The versions that generate jobs mean now; those of one reference are looked for once."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+        self._found: dict[tuple[str, str], ModelRow | None] = {}
+
+    def of(self, job: JobRow) -> ModelRow | None:
+        """Return a job's; None for one that has none, is of another kind, or cannot be read."""
+        if job.kind != JobKind.GENERATE:
+            return None
+        alike = (job.tenant_id, str(job.spec.get("model")))
+        mine = job.model_version_id is not None or bool(job.spec.get("needs"))
+        if not mine and alike in self._found:
+            return self._found[alike]
+        try:
+            model = pinned(self._tx, job, parse_stored(job.spec))
+        except BadSpec:
+            return None
+        if not mine:
+            self._found[alike] = model
+        return model
 
 
 def _fits(job: JobRow, size: Demand) -> bool:

@@ -69,17 +69,20 @@ def open_queued(
     workers: int,
     api_url: str,
     avoid: Sequence[str],
+    model: ModelRow | None = None,
 ) -> OpenedRun | None:
-    """Open the next Run of a queued Job whose row is locked; None when it fails for want of its model."""
+    """Open the next Run of a queued Job whose row is locked; None when it fails for want of its model.
+
+    `model` is what `pinned` says of it, where that is known already.
+    """
     key = job.key
     spec = parse_stored(job.spec)
     run = RunKey(*key, job.run + 1)
     now = w.clock()
     values: dict[str, Any] = {"workers": workers, "reason_code": None, "reason_message": None, "run_at": None}
     values["progressed_at"] = now
-    model: ModelRow | None = None
     if job.kind == JobKind.GENERATE:
-        model = pinned(tx, job, spec)
+        model = model or pinned(tx, job, spec)
         if model is None:
             _fail_without_model(w, tx, effects, job)
             return None

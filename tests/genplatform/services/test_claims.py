@@ -243,3 +243,20 @@ def test_a_token_speaks_for_its_own_pool_alone(p: SmallPlatform) -> None:
         assert refused
         assert p.shards(g)[0].state == "claimed"
         assert p.state(g) == "running"
+
+
+def test_shards_are_claimed_together_until_they_have_as_many_items_as_asked(p: SmallPlatform) -> None:
+    large, node = p.generating(generate("large", count=640))
+    small = [p.generating(generate(f"small{number}", count=5))[0] for number in range(20)]
+
+    first = node.claim(64, max_items=64)
+    while len(p.shards(large)) != sum(shard.claim for shard in p.shards(large)):
+        node.claim()
+    second = node.claim(64, max_items=64)
+    third = node.claim(6, max_items=64)
+
+    assert [order["count"] for order in first] == [64]
+    assert [order["count"] for order in second] == [5] * 12
+    assert [order["count"] for order in third] == [5] * 6
+    assert len({order["job_id"] for order in second + third}) == 18
+    assert {order["job_id"] for order in second} <= set(small)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 from small_platform import TENANT, SmallPlatform, generate
@@ -12,8 +13,9 @@ from genplatform.catalog import JobRow
 from genplatform.domain import layout
 from genplatform.domain.keys import ClaimKey
 from genplatform.domain.retry import Cause
-from genplatform.errors import LostLeadership
+from genplatform.errors import LostLeadership, Unavailable
 from genplatform.services import cancel, finish, jobs, outputs
+from genplatform.store import Store, Stored
 
 
 def done(p: SmallPlatform) -> tuple[str, JobRow]:
@@ -47,6 +49,34 @@ def test_it_is_done_once_whoever_does_it(p: SmallPlatform) -> None:
 
     assert [finish.finish(p.w, p.term(), [job]) for _ in range(3)] == [True, False, False]
     assert len(jobs.artifacts(p.w, TENANT, g)["artifacts"]) == 1
+
+
+def test_several_end_together_and_one_that_cannot_holds_up_none(
+    p: SmallPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs_ = []
+    for number in range(4):
+        g, node = p.generating(generate(f"g{number}", count=70))
+        node.work()
+        jobs_.append(p.row(g))
+    write = Store.put_file
+
+    def full(store: Store, path: Path, key: str) -> Stored:
+        if jobs_[1].job_id in key:
+            raise Unavailable("The disk is full.")
+        return write(store, path, key)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Store, "put_file", full)
+        with pytest.raises(Unavailable, match="full"):
+            finish.finish(p.w, p.term(), jobs_)
+    states = [p.state(job.job_id) for job in jobs_]
+
+    assert states == ["succeeded", "running", "succeeded", "succeeded"]
+    assert finish.finish(p.w, p.term(), jobs_) == 1
+    for job in jobs_:
+        whole = p.w.store.read_bytes(f"{layout.outputs(job.key)}/{layout.MANIFEST}")
+        assert [json.loads(line)["index"] for line in whole.splitlines()] == list(range(70))
 
 
 def test_a_dispatcher_that_lost_the_lead_ends_nothing(p: SmallPlatform) -> None:
