@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import socket
@@ -11,6 +12,7 @@ from tempfile import mkdtemp
 
 from genplatform import queues
 from genplatform.catalog import Catalog, migrate
+from genplatform.domain.times import span
 from genplatform.errors import SettingsError
 from genplatform.observe import logs
 from genplatform.queues.memory import MemoryQueues
@@ -75,6 +77,7 @@ def run_dispatcher(settings: Settings, api_url: str) -> None:
     from genplatform.dispatch.dispatcher import Dispatcher
     from genplatform.dispatch.keeper import Keeper
     from genplatform.dispatch.serving import ServingController
+    from genplatform.dispatch.warmth import Warmth
     from genplatform.engine.ray_engine import RayEngine
     from genplatform.engine.ray_serving import RayServing
 
@@ -82,7 +85,17 @@ def run_dispatcher(settings: Settings, api_url: str) -> None:
     w = wire(settings, url=api_url)
     engine = RayEngine(settings.ray_address)
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    dispatcher = Dispatcher(w, engine, holder, api_url)
+    warmth = Warmth(w.steady, settings.warm_runners, _warm_idle(settings))
+    dispatcher = Dispatcher(w, engine, holder, api_url, warmth)
     controller = ServingController(w, RayServing(settings.ray_address))
     keeper = Keeper(dispatcher.renew, time.monotonic)
     process.run(dispatcher, controller, keeper, w.queues.wait_for_wake)
+
+
+def _warm_idle(settings: Settings) -> float:
+    if not settings.warm_idle:
+        return math.inf
+    seconds = span(settings.warm_idle)
+    if seconds is None:
+        raise SettingsError(f"GENCTL_WARM_IDLE is {settings.warm_idle!r}, which is no time.", "Set it such as 30m.")
+    return seconds

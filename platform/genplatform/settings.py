@@ -16,6 +16,7 @@ from genplatform.errors import SettingsError
 
 # Ray's own socket names add about 75 characters, and a Unix socket's path ends at 107.
 LONGEST_RUNTIME_DIR = 32
+MOST_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Settings:
     """What one process of genctl needs to know of its surroundings.
 
     Empty strings mean: not given. `home` is the local platform's folder; `url` and
-    `api_key` name a remote platform for the clients.
+    `api_key` name a remote platform for the clients. `warm_runners` idle processes a node
+    are kept for runs, none once nothing was started for the time `warm_idle` (such as 30m).
     """
 
     home: Path
@@ -33,6 +35,8 @@ class Settings:
     database_url: str = ""
     store_url: str = ""
     ray_address: str = ""
+    warm_runners: int = 1
+    warm_idle: str = ""
 
     @property
     def token_file(self) -> Path:
@@ -115,7 +119,20 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
         database_url=env.get("GENCTL_DATABASE_URL", ""),
         store_url=env.get("GENCTL_STORE_URL", ""),
         ray_address=env.get("GENCTL_RAY_ADDRESS", ""),
+        warm_runners=_count("GENCTL_WARM_RUNNERS", env.get("GENCTL_WARM_RUNNERS", ""), 1),
+        warm_idle=env.get("GENCTL_WARM_IDLE", ""),
     )
+
+
+def _count(name: str, text: str, default: int) -> int:
+    """Read a whole number that is not negative."""
+    if not text:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) < MOST_DIGITS):
+        raise SettingsError(
+            f"{name} is {text!r}, which is no whole number.", f"Set it to 0 or more, such as {default}."
+        )
+    return int(text)
 
 
 def environment(**changes: str | None) -> dict[str, str]:

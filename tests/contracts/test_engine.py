@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from engine_actors import ECHO_APP, FAILING, PATIENT, STILLBORN
+from engine_actors import ECHO_APP, FAILING, PATIENT, QUICK_RUNNER, STILLBORN
 from ray_cluster import RayCluster, eventually, ray_cluster
 
 from genplatform.engine.inline import InlineEngine, InlineServing
@@ -21,6 +21,7 @@ from genplatform.engine.seam import Death, Engine, Liveness, Served, ServeOrder,
 __all__ = ["ray_cluster"]  # a fixture, found by its name
 
 LONG = 30.0
+NOBODY = "engine_actors:Nobody"
 _numbers = count(1)
 
 
@@ -39,7 +40,7 @@ def ray_link(ray_cluster: RayCluster) -> Iterator[RayLink]:
     link.close()
 
 
-@pytest.fixture(params=["ray", "inline"])
+@pytest.fixture(params=["ray", "ray, warm", "inline"])
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     if request.param == "inline":
         inline = InlineEngine(cpus=4.0)
@@ -50,12 +51,16 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
 
     def another() -> Engine:
         links.append(RayLink(cluster.address, NAMESPACE, cluster.environment))
-        return RayEngine(cluster.address, link=links[-1])
+        return RayEngine(cluster.address, link=links[-1], runner=QUICK_RUNNER, warmable=warmable)
 
-    engine = RayEngine(cluster.address, link=links[0])
+    warmable = (PATIENT, STILLBORN, FAILING, NOBODY) if request.param == "ray, warm" else ()
+    engine = RayEngine(cluster.address, link=links[0], runner=QUICK_RUNNER, warmable=warmable)
+    if warmable:
+        eventually(lambda: engine.tend(1) == 1)
     yield Stage(engine, another)
     for name in engine.actors():
         engine.kill(name)
+    engine.tend(None)
     eventually(lambda: not engine.actors() and engine.capacity().free_cpus == 4.0)
     for link in links[1:]:
         link.close()
@@ -150,7 +155,7 @@ def test_a_killed_actor_is_told_once_and_gone(engine: Engine, name: str) -> None
     [
         (STILLBORN, {"recipe": "ghan"}, "ValueError: no such recipe: ghan"),
         (FAILING, {}, "RuntimeError: the loss is not a number"),
-        ("engine_actors:Nobody", {}, "engine_actors:Nobody cannot be loaded"),
+        (NOBODY, {}, "engine_actors:Nobody cannot be loaded"),
         ("no_such_module:Actor", {}, "no_such_module:Actor cannot be loaded"),
         ("nonsense", {}, "'nonsense' is not of the form module:attribute"),
     ],

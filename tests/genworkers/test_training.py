@@ -188,7 +188,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path:
     assert weights(again, tmp_path) == straight
     assert any("step 50 cannot be used" in line for line in notebook.lines)
     assert "Going on from the checkpoint at step 40." in notebook.lines
-    assert notebook.events == ["checkpoint_damaged", "resumed"]
+    assert notebook.events == ["first_step", "checkpoint_damaged", "resumed", "first_step"]
 
 
 def test_a_run_never_starts_from_zero_silently(tmp_path: Path) -> None:

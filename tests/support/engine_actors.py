@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from genworkers.actor import where
+from genworkers.runner import Runner
 
 PATIENT = "engine_actors:Patient"
 STILLBORN = "engine_actors:Stillborn"
 FAILING = "engine_actors:Failing"
+FULL_RUNNER = "engine_actors:FullRunner"
+QUICK_RUNNER = "engine_actors:QuickRunner"
 ECHO_APP = "engine_actors:echo_app"
 
 
@@ -52,6 +55,20 @@ class Failing(Patient):
 
     def join(self) -> str:
         raise RuntimeError("the loss is not a number")
+
+
+class QuickRunner(Runner):
+    """A runner that is ready at once: the actors here need nothing."""
+
+    def _warm_up(self) -> None:
+        """Import nothing."""
+
+
+class FullRunner(QuickRunner):
+    """A runner on a node whose memory is used up."""
+
+    def _is_roomy(self) -> bool:
+        return False
 
 
 def echo_app(order: Mapping[str, Any], min_replicas: int, max_replicas: int) -> Any:

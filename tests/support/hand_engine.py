@@ -43,6 +43,7 @@ class HandEngine(Engine):
         self.refusal: GenctlError | None = None  # `start` raises it
         self.stillborn = ""  # actors die of it while they are made
         self.lost_starts = 0  # so many starts are carried out, and their answers lost
+        self.warm: int | None = None  # what it was told last
         self.started: list[str] = []
         self.killed: list[str] = []
 
@@ -135,6 +136,11 @@ class HandEngine(Engine):
 
     def adopt(self, names: Sequence[str]) -> None:
         self._watched.update(names)
+
+    def tend(self, warm: int | None) -> int:
+        self._reach()
+        self.warm = warm
+        return warm or 0
 
     def _reach(self) -> None:
         if not self.reachable:

@@ -25,8 +25,9 @@ from genplatform.dispatch.line import HeldLine
 from genplatform.dispatch.losses import Losses
 from genplatform.dispatch.pools import Pools
 from genplatform.dispatch.starting import Starting
-from genplatform.dispatch.stopping import Stopping
+from genplatform.dispatch.stopping import Stopping, if_reached
 from genplatform.dispatch.survey import Survey
+from genplatform.dispatch.warmth import Warmth
 from genplatform.domain.job import JobKind
 from genplatform.domain.times import RECONCILE_SECONDS, SWEEP_SECONDS
 from genplatform.engine.seam import Engine
@@ -47,7 +48,7 @@ NEVER = -math.inf
 class Dispatcher:
     """The loop's state and its steps; `tick` is called again and again."""
 
-    def __init__(self, w: Wiring, engine: Engine, holder: str, api_url: str) -> None:
+    def __init__(self, w: Wiring, engine: Engine, holder: str, api_url: str, warmth: Warmth | None = None) -> None:
         self._w = w
         self._engine = engine
         self._holder = holder
@@ -60,10 +61,12 @@ class Dispatcher:
         self._stopping = Stopping(w, engine)
         self._jumps = Jumps(w.clock, w.steady)
         self._limits = Limits(w, engine, self._pools, self._hearing, self._jumps)
-        self._starting = Starting(w, engine, self._pools, self._avoiding, self._line, api_url)
+        self._warmth = warmth or Warmth(w.steady)
+        self._starting = Starting(w, engine, self._pools, self._avoiding, self._line, self._warmth, api_url)
         self._watch = leadership.Watch(w.steady)
         self._swept = self._reconciled = NEVER
         self._leftovers = Leftovers(w)
+        self._warm = 0  # runners that were ready when they were looked at last
         self.term: int | None = None
 
     def tick(self, *, start: bool = True) -> bool:
@@ -101,6 +104,8 @@ class Dispatcher:
         self._finish(self.term, open_jobs)
         self._stopping.end_all(self.term, reconcile.open_jobs(self._w), self._pools.all())
         self._stopping.clear(jobs)
+        with if_reached():
+            self._engine.tend(0)
         leadership.step_down(self._w, self._holder)
         log.info("dispatcher_drained", extra={"jobs": len(jobs)})
 
@@ -168,8 +173,13 @@ class Dispatcher:
         self._try("survey", self._survey.begin)
         self._try("restore", lambda: reconcile.restore(self._w, reconcile.open_jobs(self._w)))
         self._try("nodes", self._avoiding.look)
+        self._try("tend", self._tend)
         self._try("actors", lambda: self._look_at_actors(term))
         self._try("leftovers", self._leftovers.sweep)
+
+    def _tend(self) -> None:
+        self._warm = 0
+        self._warm = self._engine.tend(self._warmth.wanted(reconcile.open_jobs(self._w)))
 
     def _look_at_actors(self, term: int) -> None:
         try:
@@ -180,6 +190,7 @@ class Dispatcher:
             raise
         detail = f"{capacity.free_cpus:g} of {capacity.cpus:g} CPUs and "
         detail += f"{capacity.free_gpus:g} of {capacity.gpus:g} GPUs free"
+        detail += f", {self._warm} warm runner{'' if self._warm == 1 else 's'}" if self._warm else ""
         leadership.tell(self._w, term, {"ray": {"ok": True, "detail": detail}, "avoided": self._avoiding.told()})
         self._engine.adopt(actors)
         self._pools.know(actors)

@@ -10,6 +10,7 @@ from genplatform.dispatch.avoiding import Avoiding
 from genplatform.dispatch.line import HeldLine
 from genplatform.dispatch.pools import Pools
 from genplatform.dispatch.sizes import size_of
+from genplatform.dispatch.warmth import Warmth
 from genplatform.domain.job import Capacity, JobKind, ReasonCode
 from genplatform.domain.retry import Cause
 from genplatform.domain.states import JobState
@@ -32,13 +33,21 @@ class Starting:
     """Brings the front of the line to work."""
 
     def __init__(
-        self, w: Wiring, engine: Engine, pools: Pools, avoiding: Avoiding, line: HeldLine, api_url: str
+        self,
+        w: Wiring,
+        engine: Engine,
+        pools: Pools,
+        avoiding: Avoiding,
+        line: HeldLine,
+        warmth: Warmth,
+        api_url: str,
     ) -> None:
         self._w = w
         self._engine = engine
         self._pools = pools
         self._avoiding = avoiding
         self._line = line
+        self._warmth = warmth
         self._api_url = api_url
 
     def start(self, term: int, open_jobs: Sequence[JobRow], *, tell: bool) -> None:
@@ -95,6 +104,7 @@ class Starting:
             return
         if opened is None:
             return
+        self._warmth.note_start()
         log.info("run_opened", extra={"job": key.job_id, "run": opened.key.run, "workers": workers})
         if opened.kind is not JobKind.TRAIN:
             return  # its pool is filled in the same round

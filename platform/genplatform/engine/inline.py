@@ -161,6 +161,11 @@ class InlineEngine:
         with self._lock:
             self._watched.update(names)
 
+    def tend(self, warm: int | None) -> int:
+        """Keep nothing warm: there are no processes to start."""
+        self._reach()
+        return 0
+
     def _reach(self) -> None:
         if not self.reachable:
             raise Unavailable("The inline engine was made unreachable.")

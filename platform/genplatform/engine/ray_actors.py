@@ -20,27 +20,25 @@ from ray.exceptions import (
 from ray.util import list_named_actors
 
 from genplatform.domain.names import node_name
+from genplatform.engine import ray_groups
 from genplatform.engine.loading import load
+from genplatform.engine.ray_groups import NODE_LABEL
 from genplatform.engine.ray_messages import ended, out_of_memory, told
+from genplatform.engine.ray_runners import WATCH_GROUP, RayRunners, make
 from genplatform.engine.seam import End, Liveness
 
 log = logging.getLogger(__name__)
 
-MAX_CONCURRENCY = 8
-# `join` blocks, and a dispatcher that died leaves its call behind: in a group of its own it
-# can never take the threads that `ping` and `stop` need. A queued `join` returns with the first.
-WATCH_GROUP = "watch"
 # What has arrived is read at once; this only bounds a read from a cluster that goes away.
 READ_SECONDS = 5.0
-# Ray gives every node this label, with its id.
-NODE_LABEL = "ray.io/node-id"
 
 
 @dataclass
 class _Watched:
     """An actor whose end this process waits for, and whose `ping` will have told its node.
 
-    `started` only for one that this process made and that is not placed yet.
+    `started` only for one that this process made and that is not placed yet; `group` is what holds the
+    room of a runner, if it takes any.
     """
 
     handle: Any
@@ -49,13 +47,20 @@ class _Watched:
     cpus: float = 0.0
     gpus: float = 0.0
     started: Any = None
+    group: Any = None
+    is_runner: bool = False
 
 
 class RayActors:
-    """The methods of the host about actors. Arguments and results are JSON."""
+    """The methods of the host about actors. Arguments and results are JSON.
 
-    def __init__(self) -> None:
+    A runner that was handed an order is, from then on, the actor of the name it was handed.
+    """
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
         self._watched: dict[str, _Watched] = {}
+        self._runners = RayRunners(namespace)
 
     def methods(self) -> dict[str, Callable[..., Any]]:
         """Return what the link may call."""
@@ -68,6 +73,7 @@ class RayActors:
             "liveness": self.liveness,
             "actors": self.actors,
             "deaths": self.deaths,
+            "tend": self.tend,
         }
 
     def nodes(self) -> list[str]:
@@ -92,27 +98,55 @@ class RayActors:
             refs = [one.started for one in starting]
             placed, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
             for one in starting:
-                if one.started in placed:
+                if one.started in placed and not (one.group and ray_groups.waits(one.group)):
                     one.started = None
+                    if one.is_runner:
+                        # Ray titles a process by its actor's class as a call begins: after this one it is the new one.
+                        one.handle.ping.remote()
         return [one for one in starting if one.started is not None]
 
     def start(
-        self, name: str, actor: str, order: Mapping[str, Any], cpus: float, gpus: float, avoid: Sequence[str]
+        self,
+        name: str,
+        actor: str,
+        order: Mapping[str, Any],
+        cpus: float,
+        gpus: float,
+        avoid: Sequence[str],
+        warmly: bool,
     ) -> None:
-        """Make the actor (or find it) and tell it to start; raises LoadError when there is no such class."""
-        remote = ray.remote(concurrency_groups={WATCH_GROUP: 1})(load(actor))
-        handle = remote.options(
-            name=name,
-            lifetime="detached",
-            get_if_exists=True,
-            max_concurrency=MAX_CONCURRENCY,
-            max_restarts=0,
-            num_cpus=cpus,
-            num_gpus=gpus,
-            label_selector=_anywhere_but(avoid),
-        ).remote(dict(order))
+        """Have a runner become the actor, or make it (or find it) and tell it to start.
+
+        Raises LoadError when there is no such class.
+        """
+        if warmly and not gpus and self._start_warmly(name, actor, order, cpus, avoid):
+            return
+        options = {"name": name, "get_if_exists": True, "num_cpus": cpus, "num_gpus": gpus}
+        handle = make(actor, order, **options, label_selector=_anywhere_but(avoid))
         started = handle.start.remote()
         self._watched[name] = _Watched(handle, _join(handle), handle.ping.remote(), cpus, gpus, started)
+
+    def _start_warmly(self, name: str, actor: str, order: Mapping[str, Any], cpus: float, avoid: Sequence[str]) -> bool:
+        """Have a runner become the actor, unless one did; tells whether there is nothing left to do."""
+        load(actor)
+        existing = list_named_actors()
+        if name in self._runners.became(existing):
+            return True
+        if name in existing:
+            return False
+        given = self._runners.give(name, actor, order, cpus, existing, _ids(avoid))
+        if given is None:
+            return False
+        handle, started, group = given
+        self._watched[name] = _Watched(handle, _join(handle), handle.ping.remote(), cpus, 0.0, started, group, True)
+        return True
+
+    def tend(self, warm: int | None, runner: str) -> int:
+        """Sweep what nobody will use any more, and look after the runners; returns how many are ready."""
+        swept = ray_groups.sweep(self._namespace)
+        if swept:
+            log.warning("groups_swept count=%d", swept)
+        return self._runners.tend(warm, runner)
 
     def stop(self, name: str, reason: str) -> None:
         """Ask the actor to stop, if there is one; the answer is not waited for."""
@@ -124,7 +158,13 @@ class RayActors:
         """End the actor's process, if there is one."""
         handle = self._find([name]).get(name)
         if handle is not None:
-            ray.kill(handle, no_restart=True)
+            self._end(name, handle)
+
+    def _end(self, name: str, handle: Any) -> None:
+        ray.kill(handle, no_restart=True)
+        runner = self._runners.whose(name)
+        if runner is not None:
+            self._runners.give_back(runner)
 
     def liveness(self, names: Sequence[str], seconds: float) -> dict[str, str]:
         """Ping all actors at once and say what each did within `seconds`."""
@@ -138,8 +178,10 @@ class RayActors:
         return {name: state.value for name, state in found.items()}
 
     def actors(self) -> list[str]:
-        """Return the names of all actors of the namespace that exist, the waiting ones too."""
-        return sorted(list_named_actors())
+        """Return the names of all actors of the namespace that exist, the waiting ones too; not of idle runners."""
+        existing = list_named_actors()
+        others = [name for name in existing if not self._runners.is_one(name)]
+        return sorted([*others, *self._runners.became(existing)])
 
     def deaths(self, names: Sequence[str]) -> list[list[str]]:
         """Return `[name, message, end, node]` for those of `names` that ended; watches those it did not know yet."""
@@ -154,7 +196,7 @@ class RayActors:
                 self._watched[name].joined = _join(handle)
                 continue
             # One whose work is over still holds its process and its resources.
-            ray.kill(handle, no_restart=True)
+            self._end(name, handle)
             message, end = ending
             gone.append([name, message, end.value, _node_of(self._watched.pop(name))])
         return gone
@@ -170,6 +212,12 @@ class RayActors:
             return []
         found = self._find(unknown)
         for name, handle in found.items():
+            # Whoever started it may have died before it was told to.
+            runner = self._runners.whose(name)
+            if runner is None:
+                handle.start.remote()
+            else:
+                self._runners.take_up(runner, handle)
             self._watched[name] = _Watched(handle, _join(handle), handle.ping.remote())
         return [name for name in unknown if name not in found]
 
@@ -180,14 +228,18 @@ class RayActors:
         an actor that is gone as for a cluster that cannot say.
         """
         existing = set(list_named_actors()) if names else set()
+        became = self._runners.became(existing)
         handles = {}
-        for name in existing.intersection(names):
+        for name in names:
+            actor = became.get(name, name)
+            if actor not in existing:
+                continue
             known = self._watched.get(name)
             try:
-                handles[name] = known.handle if known is not None else ray.get_actor(name)
+                handles[name] = known.handle if known is not None else ray.get_actor(actor)
             except ValueError:
                 # It ended between the list and the look, if the cluster still answers.
-                if name in list_named_actors():
+                if actor in list_named_actors():
                     raise
         return handles
 

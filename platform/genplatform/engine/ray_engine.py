@@ -8,11 +8,13 @@ from typing import Any
 
 from genplatform.domain.job import Capacity
 from genplatform.engine.ray_link import RayLink, Refused, shared_link
-from genplatform.engine.seam import Death, End, Liveness
+from genplatform.engine.seam import POOL_ACTOR, RUN_ACTOR, RUNNER, Death, End, Liveness
 from genplatform.errors import Unavailable
 
 NAMESPACE = "genctl"
 CALL_SECONDS = 10.0
+# What a warm runner is warm for.
+WARMABLE = (RUN_ACTOR, POOL_ACTOR)
 
 
 class RayEngine:
@@ -23,8 +25,17 @@ class RayEngine:
     that are gone.
     """
 
-    def __init__(self, address: str, namespace: str = NAMESPACE, link: RayLink | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        namespace: str = NAMESPACE,
+        link: RayLink | None = None,
+        runner: str = RUNNER,
+        warmable: Collection[str] = WARMABLE,
+    ) -> None:
         self._link = link or shared_link(address, namespace)
+        self._runner = runner
+        self._warmable = frozenset(warmable)
         self._lock = threading.Lock()
         self._watched: set[str] = set()
         self._stillborn: list[Death] = []
@@ -51,6 +62,7 @@ class RayEngine:
     ) -> None:
         """Start or find the actor; a class that cannot be loaded is told by `deaths`."""
         wanted = {"name": name, "actor": actor, "order": dict(order), "cpus": cpus, "gpus": gpus}
+        wanted["warmly"] = actor in self._warmable
         try:
             self._link.call("start", CALL_SECONDS, **wanted, avoid=sorted(avoid))
         except Refused as error:
@@ -96,6 +108,11 @@ class RayEngine:
         """Watch these too, from the next `deaths` on."""
         with self._lock:
             self._watched.update(names)
+
+    def tend(self, warm: int | None) -> int:
+        """Look after the warm runners and what they hold."""
+        ready: int = self._link.call("tend", CALL_SECONDS, warm=warm, runner=self._runner)
+        return ready
 
     def close(self) -> None:
         """Let go of the cluster; the actors live on."""

@@ -88,7 +88,7 @@ def main(address: str, namespace: str) -> None:
         os._exit(1)
     # Whoever ends a whole group ends the parent too, which may still need this to drain; set after Ray set its own.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    actors, apps = RayActors(), RayApps()
+    actors, apps = RayActors(namespace), RayApps()
     answers.result(0, {"pid": os.getpid()})
     serve(sys.stdin, answers, actors.methods() | apps.methods())
     goodbye = threading.Thread(target=ray.shutdown, daemon=True)

@@ -21,6 +21,8 @@ from genplatform.domain.job import Capacity
 RUN_ACTOR = "genworkers.training.actor:RunActor"
 POOL_ACTOR = "genworkers.generating.actor:PoolActor"
 SERVE_APP = "genworkers.serving.app:build"
+# Becomes an actor of another class by `take(actor, order)`, once; until then its `ping` tells whether it is `roomy`.
+RUNNER = "genworkers.runner:Runner"
 
 
 class Liveness(StrEnum):
@@ -89,8 +91,9 @@ class Engine(Protocol):
     ) -> None:
         """Start the actor `name` of class `actor` with `order`; one that exists already is kept as it is.
 
-        It is placed on none of the nodes to `avoid`. Does not wait: an actor that cannot be made
-        is told by `deaths`, one that does not fit now waits inside the engine until it does.
+        A warm runner may become it, and nothing but its speed tells. It is placed on none of the nodes to
+        `avoid`. Does not wait: an actor that cannot be made is told by `deaths`, one that does not fit now
+        waits inside the engine until it does.
         """
 
     def stop(self, name: str, reason: str) -> None:
@@ -114,6 +117,13 @@ class Engine(Protocol):
 
     def adopt(self, names: Sequence[str]) -> None:
         """Watch actors that another process started; one that does not exist is told as a death."""
+
+    def tend(self, warm: int | None) -> int:
+        """Give back what is still held for actors that are over, and bring idle runners nearer to `warm` a node.
+
+        None leaves the idle ones as they are, 0 ends them. One is made at a time, in the background,
+        and none where memory is short. Returns how many are ready.
+        """
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ class _Loop:
 
     def run(self) -> str | None:
         """Do the steps that are left; return why it stopped early, or None."""
-        engine = EngineStep(self.state, self.ctx.seed, self.rank)
+        engine, first = EngineStep(self.state, self.ctx.seed, self.rank), self.state.step + 1
         self.ctx.report(self.state.step, self.job.steps, None)
         while self.state.step < self.job.steps:
             reason = self.ctx.should_stop()
@@ -128,6 +128,8 @@ class _Loop:
             batch = self.dataset.rows(self.order.batch(self.state.step, self.rank, self.world_size))
             self.state.window.add(self.recipe.step(batch, engine))
             self.state.step += 1
+            if self.state.step == first:
+                self.ctx.event("first_step", {"step": first})
             self._after_step()
         self.ctx.report(self.state.step, self.job.steps, self.pace.rate)
         return self.ctx.should_stop() if self.ctx.should_stop() in {LOST, CANCEL} else None
