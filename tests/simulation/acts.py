@@ -235,6 +235,17 @@ def let_work_be_taken_by_another(world: World) -> None:
             world.step(node)
 
 
+@act(1.5, lambda w: _busy(w) and w.dispatchers.free())
+def let_leases_lapse_while_nobody_can_be_asked(world: World) -> None:
+    """No heartbeat comes through, and the engine does not say who lives: nothing is known, and so nothing is over."""
+    world.saw("leases lapsed while nobody could be asked")
+    world.trouble.cut.add("engine.liveness")
+    for _ in range(3):
+        world.clock.go(5.0)
+        world.dispatchers.tick_one()
+    world.trouble.cut.discard("engine.liveness")
+
+
 def _busy(world: World) -> list[Node]:
     return [n for n in world.able() if n.busy and not n.zombie]
 

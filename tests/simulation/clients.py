@@ -12,7 +12,7 @@ from laws import LawBroken
 from small_platform import TENANT
 from trouble import Crashed
 
-from genplatform.errors import Conflict, Unavailable
+from genplatform.errors import BadSpec, Conflict, Unavailable
 from genplatform.services import cancel, pause, resume, retry, submit, update
 
 if TYPE_CHECKING:
@@ -22,8 +22,13 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 # What befalls whoever works on a job is in its name; most are good.
-NATURES = ("good", "good", "good", "good", "flaky", "faulty", "hungry", "poison")
+NATURES = ("good", "good", "good", "good", "flaky", "faulty", "hungry", "poison", "stuck")
 SHARD = 64
+BULK = 4
+# So long a run may get no further.
+PATIENCE = 15
+# From here on a submit asks first whether its key is known.
+LARGE = b" " * submit.LARGE
 
 
 @dataclass
@@ -36,6 +41,7 @@ class Intent:
     ids: list[str] | None = None  # what was acknowledged
     sent: int = 0
     again: str | None = None  # the ended job that is to be done again
+    bad: bool = False  # one of its documents is wrong: then none is taken
 
 
 class Clients:
@@ -65,6 +71,9 @@ class Clients:
         names = [d["name"] for d in documents]
         self.by_name |= {d["name"]: d for d in documents}
         intent = Intent(f"key-{len(self.intents)}", json.dumps(documents).encode(), names)
+        if len(names) == BULK:
+            intent.bad = any(d["count"] < 1 for d in documents)
+            intent.body += self.world.chance.choice([b"", LARGE])
         self.intents.append(intent)
         self.send(intent)
 
@@ -76,9 +85,18 @@ class Clients:
             self._send_retry(intent, intent.again)
             return
         world.say(f"  submit {intent.key} ({', '.join(intent.names)}), time {intent.sent}")
-        answer = self._ask("submit", lambda: submit.submit(world.w, TENANT, intent.body, JSON, key=intent.key))
+        try:
+            answer = self._ask("submit", lambda: submit.submit(world.w, TENANT, intent.body, JSON, key=intent.key))
+        except BadSpec:
+            if not intent.bad:
+                raise
+            world.saw("a bulk submit refused for one of its documents")
+            intent.ids = []
+            return
         if answer is None:
             return
+        if len(intent.names) == BULK:
+            world.saw("a bulk submit acknowledged" + (" when it was repeated" if intent.sent > 1 else ""))
         ids = [job["id"] for job in answer["jobs"]]
         if intent.sent > 1:
             world.saw("a submit repeated" + (" that had no answer" if intent.ids is None else ""))
@@ -120,7 +138,7 @@ class Clients:
     def clash(self) -> None:
         """Use a key again for another body."""
         world = self.world
-        intent = world.chance.choice([i for i in self.intents if i.ids is not None and i.again is None])
+        intent = world.chance.choice([i for i in self.intents if i.ids and i.again is None])
         other = json.dumps([{"kind": "generate", "name": "clash", "model": "noise@1", "count": 1}]).encode()
         try:
             answer = self._ask("clash", lambda: submit.submit(world.w, TENANT, other, JSON, key=intent.key))
@@ -189,6 +207,8 @@ class Clients:
         chance = self.world.chance
         number = len(self.intents)
         kind = chance.random()
+        if kind < 0.06:
+            return self._bulk(number)
         if kind < 0.3:
             return [self._train(number)]
         if kind < 0.75:
@@ -200,22 +220,33 @@ class Clients:
         third = self._generate(number + 1000, "noise@1") | {"needs": [second["name"]]}
         return [first, second, third]
 
+    def _bulk(self, number: int) -> list[dict[str, Any]]:
+        documents = [
+            self._generate(number, "noise@1") | {"name": f"good-b{number}x{i}", "count": SHARD} for i in range(BULK)
+        ]
+        if self.world.chance.random() < 0.3:
+            documents[self.world.chance.randrange(BULK)]["count"] = 0
+        return documents
+
     def _train(self, number: int) -> dict[str, Any]:
         name = f"{self.world.chance.choice(NATURES)}-t{number}"
         recipe = {"recipe": "gan", "data": {"source": "digits"}, "budget": {"steps": 100}}
-        return {"kind": "train", "name": name} | recipe | self._common()
+        return {"kind": "train", "name": name} | recipe | self._common(name)
 
     def _generate(self, number: int, model: str) -> dict[str, Any]:
         name = f"{self.world.chance.choice(NATURES)}-g{number}"
         count = SHARD * self.world.chance.randint(1, 3) - self.world.chance.randint(0, 1)
         asked = {"kind": "generate", "name": name, "model": model, "count": count, "batch_size": SHARD}
         workers = self.world.chance.choice([1, 1, 2, "1..3"])
-        return asked | self._common() | {"resources": {"workers": workers}}
+        return asked | self._common(name) | {"resources": {"workers": workers}}
 
-    def _common(self) -> dict[str, Any]:
+    def _common(self, name: str) -> dict[str, Any]:
         chance = self.world.chance
         causes = ["node_lost", "preempted", "out_of_memory"] + ["user_error"] * (chance.random() < 0.2)
+        causes += ["stalled"] * (chance.random() < 0.6)
         asked = {"priority": chance.choice([100, 500, 900]), "retry": {"max": chance.randint(0, 3), "on": causes}}
+        if self.world.nature(name) == "stuck":  # each try takes its time
+            asked |= {"progress_timeout": PATIENCE, "retry": {"max": chance.randint(0, 1), "on": causes}}
         if chance.random() < 0.1:
             asked["timeout"] = chance.choice([5, 20])
         if chance.random() < 0.05:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from world import World
 
 IDLE_SECONDS = 15.0
+# So many of those that can get stuck do.
+STUCK = 0.6
 # A zombie does not believe it the first time that it is over.
 STUBBORN = 0.6
 
@@ -103,6 +105,8 @@ class Trainer(Node):
         self.todo = world.chance.randint(0, 2)
         self.step_number = 10 * order["run"]
         self.stop: str | None = None
+        self.stuck = self.nature == "stuck" and world.chance.random() < STUCK
+        self.deaf = world.chance.random() < 0.3  # whether it is so stuck that it does not hear that it should stop
 
     @property
     def busy(self) -> bool:
@@ -112,6 +116,8 @@ class Trainer(Node):
         self.stop = self.stop or self.asked()
         if not self.started:
             self.started = self.say("started", **self.run, node="n1", worker=self.name) is not None
+        elif self.stuck and not self.zombie and (self.stop is None or (self.stop == "stalled" and self.deaf)):
+            self.world.saw("a run that gets no further")
         elif self.stop is not None:
             if self.say("released", **self.run, reason=self.stop, step=self.step_number) is not None:
                 self.world.saw(f"a run let go of for {self.stop}")
@@ -173,6 +179,7 @@ class Worker(Node):
         super().__init__(world, name, order)
         self.held: list[dict[str, Any]] = []
         self.idle_since = world.clock.now
+        self.stuck = False  # should what it holds be of a kind that can be
 
     @property
     def busy(self) -> bool:
@@ -187,11 +194,14 @@ class Worker(Node):
         else:
             answer = self.say("claim", worker=self.name, node="n1", max=1)
             self.held += (answer or {}).get("shards", [])
+            self.stuck = self.world.chance.random() < STUCK
 
     def _make(self, order: dict[str, Any]) -> None:
         nature = self.world.nature(order["lineage"]["name"])
         said = {key: order[key] for key in ("job_id", "run", "shard", "claim")}
-        if nature == "poison":
+        if nature == "stuck" and self.stuck and not self.zombie:
+            self.world.saw("a claim that gets no further")
+        elif nature == "poison":
             self.exit("Its process was killed by what it did.", End.PROCESS)
         elif nature == "faulty" or (nature == "flaky" and self.world.chance.random() < 0.4):
             cause = "user_error" if nature == "faulty" else "out_of_memory"

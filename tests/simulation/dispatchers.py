@@ -40,6 +40,7 @@ class Party:
     holder: str
     dispatcher: Dispatcher
     busy: bool = False
+    began: float = 0.0  # its last round
 
 
 class Dispatchers:
@@ -66,6 +67,10 @@ class Dispatchers:
         """Return those that are not in the middle of something."""
         return [party for party in self.parties if not party.busy]
 
+    def began(self) -> float:
+        """Return when the round began that is under way the longest."""
+        return min((party.began for party in self.parties if party.busy), default=self.world.clock.now)
+
     def leading(self) -> Party | None:
         """Return the youngest of those that believe to lead and are free."""
         return next((p for p in reversed(self.free()) if p.dispatcher.term is not None), None)
@@ -74,7 +79,7 @@ class Dispatchers:
         """Let one go round; tells whether it led."""
         world = self.world
         world.say(f"  {party.holder} goes round")
-        party.busy = True
+        party.busy, party.began = True, world.clock.now
         world.speaking.append(None)
         led = party.dispatcher.term
         try:

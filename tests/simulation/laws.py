@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LAWS = {
     "I0": "nothing raises an error that nobody raised on purpose",
-    "I1": "every acknowledged submit is exactly one row a job",
+    "I1": "every acknowledged submit is exactly one row a job; of what was asked for together, all is there or nothing",
     "I2": "the same key and body is the same jobs; another body is refused",
     "I3": "every shard and every model is published once, and stays as it was acknowledged",
     "I4": "a job succeeds if and only if all it promised is published, with its bytes there and their digests right",
@@ -40,6 +40,7 @@ LAWS = {
     "I13": "once a cancel is acknowledged, nothing is published and the job ends as cancelled",
     "I14": "a run is lost only when its worker is gone or silent: cannot reach is not failed",
     "I15": "an acknowledged pause holds until somebody resumes or cancels the job, or its deadline passes",
+    "I16": "a run ends as stalled only when it got no further for as long as its job allows",
 }
 
 Law = Callable[["World", Snapshot, Snapshot], None]
@@ -121,6 +122,9 @@ def acknowledged_jobs_are_one_row_each(world: World, old: Snapshot, new: Snapsho
         for name in intent.names:
             if names[name] > 1:
                 raise LawBroken("I1", f"{intent.key} asked for {name} once; it is {names[name]} rows")
+        there = [name for name in intent.names if names[name]]
+        if there and (intent.bad or there != intent.names):
+            raise LawBroken("I1", f"{intent.key} asked for {intent.names} together; of them {there} are there")
 
 
 @after_each_commit
@@ -341,6 +345,24 @@ def only_an_end_closes_a_run(world: World, old: Snapshot, new: Snapshot) -> None
         lives = actor in world.cluster.table and not world.was_silent(actor)
         if lives or actor in world.cluster.put_down:
             raise LawBroken("I14", f"{run} was lost, and its worker answered")
+
+
+@after_each_commit
+def only_what_gets_no_further_is_stalled(world: World, old: Snapshot, new: Snapshot) -> None:
+    if world.speaking and world.speaking[-1] is not None:
+        return  # a worker lets go as it was asked to, whatever of its words came meanwhile
+    for key, run in new.runs.items():
+        was = old.runs.get(key)
+        if was is None or was.state == run.state or run.cause != "stalled":
+            continue
+        job = old.jobs[run.job]
+        limit = world.clients.by_name[job.name].get("progress_timeout")
+        # What it came to since the round began may not have been seen.
+        seen = min(job.progressed_at or 0.0, world.dispatchers.began())
+        if limit is None or world.clock.now - seen <= limit:
+            raise LawBroken(
+                "I16", f"{run} was ended as stalled with {limit} s of patience, {world.clock.now - seen} s on"
+            )
 
 
 def _key(job: Job) -> JobKey:

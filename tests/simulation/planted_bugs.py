@@ -29,6 +29,23 @@ BUGS = (
         "I1 I2",
         ("services.submit:_Submission._add", "if submission is None:", "if False:"),
     ),
+    _bug(
+        "the jobs of one file in a commit each",
+        "I1",
+        (
+            "services.submit:_Submission.commit",
+            "            with self.w.catalog.write() as tx:\n                rows, keys = self._add(tx)\n",
+            "            rows, keys, ids, needs, whole, used = [], [], [], [], self.plans, self.key\n"
+            "            for some in [whole] if any(one.needs for one in whole) else [[one] for one in whole]:\n"
+            "                self.plans, self._ids = some, []\n"
+            "                with self.w.catalog.write() as tx:\n"
+            "                    made, numbers = self._add(tx)\n"
+            "                rows, keys = [*rows, *made], [*keys, *numbers]\n"
+            "                ids, needs = [*ids, *self._ids], [*needs, *self._open_needs]\n"
+            "                self.key = None\n"
+            "            self.plans, self.key, self._ids, self._open_needs = whole, used, ids, needs\n",
+        ),
+    ),
     # I2: the same key is the same jobs.
     _bug(
         "another body under a used key taken for the first",
@@ -106,6 +123,16 @@ BUGS = (
         "a claim's number used again",
         "I5",
         ("catalog.shards:Shards.claim", "claim=shards.c.claim + 1", "claim=sa.func.max(shards.c.claim, 1)"),
+    ),
+    _bug(
+        "a given-back claim publishes",
+        "I3 I5 I6",
+        ("catalog.shards:Shards.settle", "        shards.c.state == ShardState.CLAIMED.value,\n", ""),
+    ),
+    _bug(
+        "a term that is over accepted",
+        "I5",
+        ("services.leadership:led", "if not tx.leaders.hold(term):", "if False:"),
     ),
     # I6: legal transitions.
     _bug(
@@ -266,5 +293,35 @@ BUGS = (
         "recovery by age only",
         "I14",
         ("dispatch.losses:Losses.sweep", "if alive.get(actor) in over:", "if True:"),
+    ),
+    _bug(
+        "an engine that could not be asked taken for an end",
+        "I14",
+        (
+            "dispatch.losses:Losses.sweep",
+            "over = (Liveness.GONE, Liveness.SILENT)",
+            "over = (Liveness.GONE, Liveness.SILENT, Liveness.UNKNOWN)",
+        ),
+    ),
+    # I15: pause.
+    _bug(
+        "a paused job queued when what it needs is there",
+        "I15",
+        ("catalog.jobs:Jobs.need_met", "self._db.execute(_ready,", "self._db.execute(_hold_waiting,"),
+    ),
+    # I16: no further.
+    _bug(
+        "whatever runs is stalled",
+        "I16",
+        (
+            "dispatch.limits:Limits._stuck",
+            'self._jumps.since(job.progressed_at) > (self._times[job.id].progress or float("inf"))',
+            "self._jumps.since(job.progressed_at) > 1.0",
+        ),
+    ),
+    _bug(
+        "nobody looks whether a run gets further",
+        "I8",
+        ("dispatch.limits:Limits._over", "elif job.id in stuck:", "elif False:"),
     ),
 )

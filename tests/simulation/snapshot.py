@@ -44,6 +44,7 @@ class Job(NamedTuple):
     run_at: float | None
     open_needs: int
     retry_of: str | None
+    progressed_at: float | None
 
 
 class Run(NamedTuple):
@@ -82,7 +83,7 @@ class Event(NamedTuple):
 
 JOBS = (
     "SELECT id, job_id, name, kind, state, run, workers, done, total, pool, model_version_id, reason_code, run_at,"
-    " open_needs, retry_of FROM jobs"
+    " open_needs, retry_of, progressed_at FROM jobs"
 )
 RUNS = "SELECT job_pk, number, state, cause, term FROM runs"
 SHARDS = "SELECT job_pk, number, state, run, claim, count, failures, worker, folder, manifest_sha256 FROM shards"

@@ -47,7 +47,7 @@ class Trouble:
         self._in_transaction = 0
         self._depth = 0
         self.calm = False
-        self.cut: set[str] = set()  # seams that cannot be reached for a while
+        self.cut: set[str] = set()  # seams, or single calls over them, that cannot be reached for a while
         self.calls: Counter[str] = Counter()
         self.struck: Counter[str] = Counter()
         self.meanwhile: Callable[[], object] = lambda: None
@@ -56,7 +56,7 @@ class Trouble:
         """Let a call pass, or raise what befalls it."""
         if self.calm:
             return
-        if when is When.BEFORE and place.partition(".")[0] in self.cut:
+        if when is When.BEFORE and (place in self.cut or place.partition(".")[0] in self.cut):
             raise Unavailable(f"{place} was cut off.")
         where = f"{when} {place}"
         self.calls[where] += 1

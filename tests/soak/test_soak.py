@@ -28,6 +28,8 @@ from genplatform.catalog import Catalog, JobRow, ShardRow, Transaction
 from genplatform.domain.retry import RetryPolicy
 from genplatform.domain.states import TERMINAL_JOB_STATES, ShardState
 from genplatform.queues import keys
+from genplatform.services.verify import verify
+from genplatform.store import Store
 
 pytestmark = [pytest.mark.platform, pytest.mark.soak]
 
@@ -200,6 +202,17 @@ def test_no_file_is_left_that_no_row_refers_to(soaked: Soaked) -> None:
 
     eventually(lambda: not leftovers())
     assert leftovers() == {}
+
+
+def test_the_record_keeps_its_laws_and_the_store_holds_what_it_refers_to(
+    platform: WholePlatform, soaked: Soaked
+) -> None:
+    catalog = Catalog(platform.settings.database)
+
+    found = verify(catalog, Store(platform.settings.store), deep=True)
+
+    catalog.close()
+    assert found == []
 
 
 def test_no_lease_and_no_hint_of_them_is_left(platform: WholePlatform, soaked: Soaked) -> None:

@@ -53,11 +53,12 @@ def heartbeat(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any
         unknown = w.queues.renew(leases, LEASE_SECONDS)
         stops = w.queues.stops(sorted({lease.job for lease in leases}))
     lost = _not_current(w, unknown) if unknown else set()
-    kept = [lease for lease in unknown if lease not in lost]
+    # What nobody can be asked about is not told to stop, and not granted either: nobody would ask about it again.
+    kept = [] if lost is None else [lease for lease in unknown if lease not in lost]
     if kept:
         with hint():
             w.queues.grant(kept, LEASE_SECONDS)
-    told = [_stop(lease, "lost" if lease in lost else stops.get(lease.job, "")) for lease in leases]
+    told = [_stop(lease, "lost" if lease in (lost or ()) else stops.get(lease.job, "")) for lease in leases]
     return {"stop": [stop for stop in told if stop["reason"]]}
 
 
@@ -266,8 +267,8 @@ def _shard_order(tx: Transaction, job: JobRow, shard: ShardRow) -> dict[str, Any
     }
 
 
-def _not_current(w: Wiring, leases: list[LeaseKey]) -> set[LeaseKey]:
-    """Return those leases that the catalog does not know as current; none when it cannot be asked."""
+def _not_current(w: Wiring, leases: list[LeaseKey]) -> set[LeaseKey] | None:
+    """Return those leases that the catalog does not know as current; None when it cannot be asked."""
     lost: set[LeaseKey] = set()
     try:
         with w.catalog.read() as tx:
@@ -280,7 +281,7 @@ def _not_current(w: Wiring, leases: list[LeaseKey]) -> set[LeaseKey]:
                     if shard is None or shard.claim != lease.claim or shard.state != ShardState.CLAIMED:
                         lost.add(lease)
     except Unavailable:
-        return set()
+        return None
     return lost
 
 

@@ -7,7 +7,7 @@ from small_platform import TENANT, SmallPlatform, train
 
 from genplatform.domain.keys import ClaimKey, JobKey
 from genplatform.domain.retry import Cause
-from genplatform.errors import BadRequest, Unauthorized
+from genplatform.errors import BadRequest, Unauthorized, Unavailable
 from genplatform.services import cancel, nodes
 
 
@@ -69,6 +69,23 @@ def test_without_redis_the_catalog_decides(p: SmallPlatform) -> None:
     p.queues.reachable = False
 
     assert current.heartbeat() == []
+    assert [s["reason"] for s in zombie.heartbeat()] == ["lost"]
+
+
+def test_while_the_catalog_cannot_be_asked_nobody_is_lost_and_nobody_gets_a_lease(
+    p: SmallPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    t = p.one(train())
+    zombie = p.trainer(p.open(t))
+    p.lose(t)
+
+    def away() -> None:
+        raise Unavailable("The test took the catalog away.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(p.w.catalog, "read", away)
+        assert zombie.heartbeat() == []
+
     assert [s["reason"] for s in zombie.heartbeat()] == ["lost"]
 
 
