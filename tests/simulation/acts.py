@@ -81,7 +81,7 @@ def cancel(world: World) -> None:
 
 @act(0.8, lambda w: w.clients.ids, between=True)
 def pause(world: World) -> None:
-    world.clients.pause(_one_of(world, OPEN))
+    world.clients.pause(_one_of(world, OPEN | {"waiting"}))
 
 
 @act(1.2, lambda w: w.clients.ids, between=True)
@@ -254,7 +254,8 @@ def _wait(world: World) -> None:
     for _ in range(3):
         world.let_pass(5.0)
         for node in world.able():
-            node.beat()
+            if not node.zombie:  # it would hear that it is over before it says what it holds
+                node.beat()
         world.dispatchers.tick_one()
 
 
@@ -286,7 +287,7 @@ def jump_the_clock(world: World) -> None:
     world.saw("the clock jumped")
 
 
-@act(0.6, between=True)
+@act(1.0, between=True)
 def forge_hints(world: World) -> None:
     """Put into Redis what nobody asked for: ids that are not there, shards and leases of other runs."""
     chance, record = world.chance, world.laws.record

@@ -55,6 +55,7 @@ class Clients:
         self.retries = 0
         self.paused: set[str] = set()
         self._resumes: Counter[str] = Counter()
+        self._resuming: Counter[str] = Counter()  # those under way
 
     @property
     def ids(self) -> list[str]:
@@ -173,7 +174,7 @@ class Clients:
             return
         if answer is not None:
             world.saw(f"a pause acknowledged: {answer['state']}")
-            if answer["state"] == "paused" and self._resumes[job_id] == resumed:
+            if answer["state"] == "paused" and self._resumes[job_id] == resumed and not self._resuming[job_id]:
                 self.paused.add(job_id)
 
     def resume(self, job_id: str) -> None:
@@ -181,12 +182,15 @@ class Clients:
         world = self.world
         world.say(f"  resume {job_id}")
         self._resumes[job_id] += 1
+        self._resuming[job_id] += 1
         self.paused.discard(job_id)
         try:
             answer = self._ask("resume", lambda: resume.resume(world.w, TENANT, job_id))
         except Conflict:
             world.saw("a resume came too late")
             return
+        finally:
+            self._resuming[job_id] -= 1
         if answer is not None:
             world.saw(f"a resume acknowledged: {answer['state']}")
 

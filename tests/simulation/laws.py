@@ -1,4 +1,4 @@
-"""The laws: the invariants I1 to I12 and some more, each looked at after every commit or every step.
+"""The laws: the invariants I1 to I16, each looked at after every commit or every step.
 
 They are written against the record alone and against what people and nodes were told, never
 against the platform's own idea of itself. The table of legal transitions is the platform's: it is

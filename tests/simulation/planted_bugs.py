@@ -13,7 +13,7 @@ BUGS = (
     # I1: acknowledged is kept, once.
     _bug(
         "a commit that failed taken for done",
-        "I1",
+        "I1 I9",
         (
             "services.submit:_Submission.commit",
             "        except IdTaken:\n            if draw + 1 == DRAWS:\n                raise\n",

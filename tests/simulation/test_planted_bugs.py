@@ -9,7 +9,7 @@ from planted_bugs import BUGS
 from planting import Bug, planted
 from snapshot import Ground
 
-MOST_SEEDS = 300
+MOST_SEEDS = 400
 
 
 @pytest.mark.timeout(900)
