@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"
 
 from postgres import PostgresServer
 from redis_server import RedisServer
+from whole_platform import WholePlatform
 
 DATABASES = ("sqlite", "postgresql")
 TOKEN = "a-token-of-measurements"  # noqa: S105 - of servers that live for a minute
@@ -57,6 +58,17 @@ def redis() -> Iterator[str]:
     """Give the URL of a Redis of its own."""
     with RedisServer() as server:
         yield server.url
+
+
+@contextmanager
+def platform() -> Iterator[settings.Settings]:
+    """Give the settings of a whole local platform that is up, in a home of its own."""
+    whole = WholePlatform()
+    try:
+        whole.up()
+        yield whole.settings
+    finally:
+        whole.close()
 
 
 @contextmanager
