@@ -42,6 +42,7 @@ def wire(settings: Settings, url: str = "") -> Wiring:
         clock=time.time,
         randbelow=secrets.randbelow,
         url=url,
+        folders=settings.local_folders,
         monotonic=time.monotonic,
     )
 

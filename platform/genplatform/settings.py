@@ -26,6 +26,7 @@ class Settings:
     Empty strings mean: not given. `home` is the local platform's folder; `url` and
     `api_key` name a remote platform for the clients. `warm_runners` idle processes a node
     are kept for runs, none once nothing was started for the time `warm_idle` (such as 30m).
+    `local_folders` are those whose files jobs may name by their paths.
     """
 
     home: Path
@@ -37,6 +38,7 @@ class Settings:
     ray_address: str = ""
     warm_runners: int = 1
     warm_idle: str = ""
+    local_folders: tuple[str, ...] = ()
 
     @property
     def token_file(self) -> Path:
@@ -121,6 +123,7 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
         ray_address=env.get("GENCTL_RAY_ADDRESS", ""),
         warm_runners=_count("GENCTL_WARM_RUNNERS", env.get("GENCTL_WARM_RUNNERS", ""), 1),
         warm_idle=env.get("GENCTL_WARM_IDLE", ""),
+        local_folders=tuple(filter(None, env.get("GENCTL_LOCAL_FOLDERS", "").split(os.pathsep))),
     )
 
 

@@ -22,7 +22,8 @@ FLAGS = {
     "db restore": "FILE --into --json --help",
     "db verify": "--deep --json --help",
     "db prune": "--older-than --keep --files --dry-run --json --help",
-    "submit": "FILE|- --set --name -n --queue -q --priority -p --key --dry-run --detach -d --json --help",
+    "submit": "FILE|- --set --name -n --queue -q --priority -p --key --dry-run --detach -d --json --help"
+    " --env --cpus --workdir",
     "ps": "--all -a --state -s --queue -q --limit -l --after --watch -w --json --help",
     "show": "JOB --json --help",
     "logs": "JOB --follow -f --tail --since --run --json --help",

@@ -310,3 +310,53 @@ def test_plain_lines_come_at_intervals_and_only_when_something_moved() -> None:
 
     told = "steps  2.5 steps/s  ETA 4 s  loss_d 0.6123  loss_g 1"
     assert said == [f"{ID}  digits-gan  2/9 {told}", f"{ID}  digits-gan  3/9 {told}"]
+
+
+def test_what_stands_behind_two_dashes_is_a_command(
+    platform: CannedPlatform, genctl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    accepts(platform, job(state="queued", kind="command"))
+    options = ["-d", "--env", "EPOCHS=3", "--cpus", "2", "-n", "mine", "--workdir", "."]
+
+    ended = genctl("submit", *options, "--", "python", "train.py", "--steps", "10", "--", "-x")
+
+    assert ended.code == 0
+    assert json.loads(platform.asked[0].body) == {
+        "kind": "command",
+        "command": ["python", "train.py", "--steps", "10", "--", "-x"],
+        "env": {"EPOCHS": "3"},
+        "resources": {"cpus_per_worker": 2.0},
+        "workdir": str(tmp_path),
+    }
+    assert platform.asked[0].headers["content-type"] == "application/json"
+    assert platform.asked[0].query == {"name": ["mine"]}
+
+
+def test_a_command_for_a_platform_elsewhere_names_no_folder_of_this_machine(
+    platform: CannedPlatform, genctl: Run
+) -> None:
+    accepts(platform, job(state="queued", kind="command"))
+
+    assert genctl("submit", "-d", "--", "true").code == 0
+
+    assert json.loads(platform.asked[0].body) == {"kind": "command", "command": ["true"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["FILE", "--", "true"], "not both"),
+        (["--"], "no command behind --"),
+        ([], "a job file, - for stdin, or a command"),
+        (["--env", "A=1", "FILE"], "--env is for a command"),
+        (["--env", "A", "--", "true"], "'A' is not K=V"),
+    ],
+)
+def test_a_command_line_that_says_too_much_or_too_little_is_refused(
+    genctl: Run, file: str, arguments: list[str], said: str
+) -> None:
+    ended = genctl("submit", *[file if word == "FILE" else word for word in arguments])
+
+    assert ended.code == 2
+    assert said in ended.err

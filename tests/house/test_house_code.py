@@ -28,6 +28,7 @@ ENVIRONMENT = ("os.environ", "os.getenv", "os.putenv", "os.environb")
 
 # Who reads the environment beside settings.py, and why.
 READS_THE_ENVIRONMENT = {
+    "workers/genworkers/commanding/surroundings.py": "a command is told a part of what its node has",
     "platform/genplatform/settings.py": "the one reader",
 }
 # Who prints beside the CLI, and why.

@@ -77,6 +77,20 @@ class TrainNode:
         nodes.released(self._w, self.grant, self.run | {"reason": reason, "step": step})
 
 
+class CommandNode(TrainNode):
+    """Executes one Run of a command."""
+
+    def leave(self, *names: str) -> list[dict[str, Any]]:
+        """Put files into the store, each with its name as its content; return what /publish is told of them."""
+        stored = [self._w.store.put_bytes(f"{layout.files(self.key)}/{name}", name.encode()) for name in names]
+        return [{"key": one.key, "sha256": one.sha256, "size": one.size} for one in stored]
+
+    def publish_files(self, *names: str) -> int:
+        """Leave files and publish them; return how many the platform says there are."""
+        said = {"kind": "files"} | self.run | {"files": self.leave(*names)}
+        return int(nodes.publish(self._w, self.grant, said)["count"])
+
+
 class PoolNode:
     """A worker of a pool."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fake_node import PoolNode, TrainNode, node_secret
+from fake_node import CommandNode, PoolNode, TrainNode, node_secret
 
 from genplatform.catalog import Catalog, JobRow, ShardRow
 from genplatform.domain.job import DEFAULT_TENANT
@@ -33,6 +33,7 @@ HOLDER = "dispatcher-of-tests"
 DIED = Ending(Cause.NODE_LOST, "Its worker died.", died=True)
 
 TRAIN = "kind: train\nname: {name}\nrecipe: gan\ndata: {{source: digits}}\nbudget: {{steps: 100}}\n"
+COMMAND = "kind: command\nname: {name}\ncommand: [python, train.py]\n"
 GENERATE = "kind: generate\nname: {name}\nmodel: {model}\ncount: {count}\nbatch_size: 64\n"
 
 
@@ -44,6 +45,11 @@ def train(name: str = "t", more: str = "") -> str:
 def generate(name: str = "g", count: int = 192, model: str = "noise@1", more: str = "") -> str:
     """Return the job file of a generate job, in shards of 64 items."""
     return GENERATE.format(name=name, count=count, model=model) + more
+
+
+def command(name: str = "c", more: str = "") -> str:
+    """Return the job file of a command."""
+    return COMMAND.format(name=name) + more
 
 
 class HandClock:
@@ -159,6 +165,16 @@ class SmallPlatform:
 
     def trainer(self, opened: runs.OpenedRun) -> TrainNode:
         return TrainNode(self.w, opened.order)
+
+    def commander(self, opened: runs.OpenedRun) -> CommandNode:
+        return CommandNode(self.w, opened.order)
+
+    def commanding(self, more: str = "") -> tuple[str, CommandNode]:
+        """Submit a command and open its Run; return its id and what works on it, which has spoken."""
+        job_id = self.one(command(more=more))
+        node = self.commander(self.open(job_id))
+        node.start()
+        return job_id, node
 
     def worker(self, opened: runs.OpenedRun, name: str = "w1") -> PoolNode:
         return PoolNode(self.w, opened.order, name)

@@ -22,14 +22,30 @@ if TYPE_CHECKING:
     from genctl.following import Followed
 
 STDIN = "-"
+COMMAND = "genctl.commands.submit:command"  # where a context keeps what stands behind `--`
 
 
-@click.command(short_help="Submit a job file and follow its jobs.")
-@click.argument("file", metavar="FILE|-", type=click.Path(allow_dash=True))
+class _WithCommand(click.Command):
+    """A command line that may end with another: whatever stands behind `--` is left as it is."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep what stands behind the first `--`."""
+        if "--" in args:
+            at = args.index("--")
+            ctx.meta[COMMAND] = args[at + 1 :]
+            args = args[:at]
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_WithCommand, short_help="Submit a job file, or a command, and follow its jobs.")
+@click.argument("file", metavar="FILE|-", required=False, type=click.Path(allow_dash=True))
 @click.option("--set", "sets", multiple=True, metavar="K=V", help="Change a field of the job file, such as seed=7.")
 @click.option("-n", "--name", help="Name the job.")
 @click.option("-q", "--queue", help="Put it into this queue.")
 @click.option("-p", "--priority", type=click.IntRange(0, HIGHEST_PRIORITY), help="0 to 1000; higher goes first.")
+@click.option("--env", "variables", multiple=True, metavar="K=V", help="A variable of the command's environment.")
+@click.option("--cpus", type=float, help="CPU cores of the command.")
+@click.option("--workdir", type=click.Path(), help="Where the command runs.  [default: here, on the local platform]")
 @click.option("--key", help="Idempotency key: the same key again is the same jobs.  [default: a new one]")
 @click.option("--dry-run", is_flag=True, help="Check the file and change nothing.")
 @click.option("-d", "--detach", is_flag=True, help="Return at once instead of following.")
@@ -39,24 +55,31 @@ def submit(
     ctx: click.Context,
     /,
     *,
-    file: str,
+    file: str | None,
     sets: tuple[str, ...],
     name: str | None,
     queue: str | None,
     priority: int | None,
+    variables: tuple[str, ...],
+    cpus: float | None,
+    workdir: str | None,
     key: str | None,
     dry_run: bool,
     detach: bool,
     as_json: bool,
 ) -> int:
-    """Submit a job file (YAML, JSON or JSON Lines; - reads stdin) and follow its jobs.
+    """Submit a job file (YAML, JSON or JSON Lines; - reads stdin), or a command, and follow its jobs.
+
+    Behind -- stands a command with its arguments: a job of the kind `command`. What it leaves in
+    $GENCTL_OUTPUT_DIR is kept.
 
     All of them are made, or none. Ctrl-C detaches and never cancels. The exit code is the worst of
     the jobs. The local platform is started when it is wanted and down. --json prints the jobs and
     returns at once.
     """
     _check_sets(sets)
-    body, media_type = _read(file)
+    asked = {"env": variables, "cpus": cpus, "workdir": workdir}
+    body, media_type, source = _asked(ctx.meta.get(COMMAND), file, asked)
     if code := session.ensure_up():
         return code
     key = key or uuid.uuid4().hex
@@ -66,9 +89,7 @@ def submit(
         try:
             made = _hand_in(client, body, quiet=as_json, key=key, media_type=media_type, **wish)
         except BadSpec as error:
-            return failures.report(
-                error, debug=bool(ctx.find_root().params.get("debug")), source="stdin" if file == STDIN else file
-            )
+            return failures.report(error, debug=bool(ctx.find_root().params.get("debug")), source=source)
         return _go_on(client, made, key, time.monotonic() - begun, as_json=as_json, dry_run=dry_run, detach=detach)
 
 
@@ -165,10 +186,46 @@ def _check_sets(sets: Sequence[str]) -> None:
             raise click.BadParameter(f"{given!r} is not K=V, such as seed=7.", param_hint="--set")
 
 
+def _asked(command: list[str] | None, file: str | None, options: dict[str, Any]) -> tuple[bytes, str, str]:
+    """Return what is to be submitted, its type, and what messages call it."""
+    if command is not None:
+        if file is not None:
+            raise click.UsageError(f"Submit either the job file {file} or the command behind --, not both.")
+        return _document(command, options)
+    given = [f"--{name}" for name, value in options.items() if value not in (None, ())]
+    if file is None:
+        raise click.UsageError("Give a job file, - for stdin, or a command behind --.")
+    if given:
+        raise click.UsageError(f"{given[0]} is for a command behind --; a job file says it itself.")
+    return (*_read(file), "stdin" if file == STDIN else file)
+
+
 def _read(file: str) -> tuple[bytes, str]:
     from genctl.jobfiles import read_file, read_stream
 
     return read_stream(sys.stdin.buffer.read) if file == STDIN else read_file(Path(file))
+
+
+def _document(command: list[str], options: dict[str, Any]) -> tuple[bytes, str, str]:
+    """Return the job file of a command."""
+    from genctl.jobfiles import as_body
+
+    if not command:
+        raise click.UsageError("There is no command behind --.")
+    document: dict[str, Any] = {"kind": "command", "command": command}
+    variables = [given.partition("=") for given in options["env"]]
+    for name, equals, _ in variables:
+        if not equals or not name:
+            raise click.BadParameter(f"{name!r} is not K=V, such as EPOCHS=3.", param_hint="--env")
+    if variables:
+        document["env"] = {name: value for name, _, value in variables}
+    if options["cpus"] is not None:
+        document["resources"] = {"cpus_per_worker": options["cpus"]}
+    # Where nodes are elsewhere there is no such folder: there a command starts in an empty one, unless told otherwise.
+    here = session.settings()
+    if options["workdir"] is not None or not (here.is_remote or here.ray_address):
+        document["workdir"] = str(Path(options["workdir"] or ".").resolve())
+    return (*as_body(document), "the command line")
 
 
 def _print_ids(jobs: Sequence[dict[str, Any]]) -> None:

@@ -185,7 +185,7 @@ class Item(Shape):
 
     index: int
     custom_id: str | None
-    seed: int
+    seed: int | None
     cond: dict[str, Any] | None
     status: Literal["ok", "failed", "held"]
     files: list[File]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,7 +23,12 @@ class Artifacts:
 
     def insert(self, values: dict[str, Any]) -> None:
         """Add one artifact."""
-        self._db.execute(sa.insert(artifacts).values(**values))
+        self.insert_many([values])
+
+    def insert_many(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Add artifacts, in this order."""
+        if rows:
+            self._db.execute(sa.insert(artifacts), list(rows))
 
     def of_job(self, job_pk: int, kind: str | None = None) -> list[ArtifactRow]:
         """Return a job's artifacts, newest first."""

@@ -28,7 +28,7 @@ from genplatform.dispatch.starting import Starting
 from genplatform.dispatch.stopping import Stopping, if_reached
 from genplatform.dispatch.survey import Survey
 from genplatform.dispatch.warmth import Warmth
-from genplatform.domain.job import JobKind
+from genplatform.domain.job import WITH_ACTOR, JobKind
 from genplatform.domain.times import RECONCILE_SECONDS, SWEEP_SECONDS
 from genplatform.engine.seam import Engine
 from genplatform.errors import GenctlError, LostLeadership, Unavailable
@@ -96,7 +96,7 @@ class Dispatcher:
         jobs = reconcile.open_jobs(self._w)
         self._stopping.ask_to_drain(jobs)
         deadline = self._w.steady() + seconds
-        while any(j.kind == JobKind.TRAIN for j in reconcile.open_jobs(self._w)) and self._w.steady() < deadline:
+        while any(j.kind in WITH_ACTOR for j in reconcile.open_jobs(self._w)) and self._w.steady() < deadline:
             wait(0.2)
             if not self.tick(start=False):
                 return

@@ -15,7 +15,7 @@ from genplatform.dispatch import deaths
 from genplatform.dispatch.avoiding import Avoiding
 from genplatform.dispatch.hearing import Hearing
 from genplatform.dispatch.pools import Pools
-from genplatform.domain.job import JobKind
+from genplatform.domain.job import WITH_ACTOR, JobKind
 from genplatform.domain.keys import RUN_PREFIX, ClaimKey, LeaseKey, RunKey
 from genplatform.domain.retry import Cause
 from genplatform.domain.states import JobState
@@ -120,7 +120,7 @@ class Losses:
     def orphans(self, term: int, open_jobs: Sequence[JobRow], actors: Iterable[str]) -> None:
         """End actors that no open Run needs; close Runs whose actor is missing twice in a row."""
         existing = set(actors)
-        needed = {job.run_key for job in open_jobs if job.kind == JobKind.TRAIN}
+        needed = {job.run_key for job in open_jobs if job.kind in WITH_ACTOR}
         for name in sorted(existing):
             if name.startswith(RUN_PREFIX) and RunKey.parse(name.removeprefix(RUN_PREFIX)) not in needed:
                 self._engine.kill(name)

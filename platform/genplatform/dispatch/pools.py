@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from genplatform.catalog import JobRow
 from genplatform.dispatch.sizes import size_of
-from genplatform.domain.job import Demand, JobKind
+from genplatform.domain.job import WITH_ACTOR, Demand, JobKind
 from genplatform.domain.keys import pool_actor
 from genplatform.domain.retry import FIRST_DELAY
 from genplatform.domain.states import JobState
@@ -94,7 +94,7 @@ class Pools:
         if not idle:
             return
         seen = self._engine.capacity()
-        running = [(job.workers, size_of(job)) for job in open_jobs if job.kind == JobKind.TRAIN]
+        running = [(job.workers, size_of(job)) for job in open_jobs if job.kind in WITH_ACTOR]
         coming = [size for sizes in self.lacking(open_jobs).values() for size in sizes]
         ours = [size or Demand() for size in self._workers.values()]
         held = _sum(ours) + sum(n * size.cpus for n, size in running)

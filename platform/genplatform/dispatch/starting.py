@@ -11,10 +11,10 @@ from genplatform.dispatch.line import HeldLine
 from genplatform.dispatch.pools import Pools
 from genplatform.dispatch.sizes import size_of
 from genplatform.dispatch.warmth import Warmth
-from genplatform.domain.job import Capacity, JobKind, ReasonCode
+from genplatform.domain.job import WITH_ACTOR, Capacity, JobKind, ReasonCode
 from genplatform.domain.retry import Cause
 from genplatform.domain.states import JobState
-from genplatform.engine.seam import RUN_ACTOR, Engine
+from genplatform.engine.seam import COMMAND_ACTOR, RUN_ACTOR, Engine
 from genplatform.errors import BadSpec, GenctlError, Unavailable
 from genplatform.scheduling import Decision, Start, decide
 from genplatform.services import joining, reconcile, runs
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 MOST_TOLD = 4_000
 # So many jobs of a few items are brought to a pool in one round.
 MOST_JOINING = 250
+# What executes a Run, a kind.
+ACTORS = {JobKind.TRAIN: RUN_ACTOR, JobKind.COMMAND: COMMAND_ACTOR}
 
 
 class Starting:
@@ -106,11 +108,12 @@ class Starting:
             return
         self._warmth.note_start()
         log.info("run_opened", extra={"job": key.job_id, "run": opened.key.run, "workers": workers})
-        if opened.kind is not JobKind.TRAIN:
+        actor = ACTORS.get(opened.kind)
+        if actor is None:
             return  # its pool is filled in the same round
         try:
             size = {"cpus": asked.cpus, "gpus": asked.gpus}
-            self._engine.start(opened.key.actor, RUN_ACTOR, opened.order, **size, avoid=avoid)
+            self._engine.start(opened.key.actor, actor, opened.order, **size, avoid=avoid)
         except Unavailable:
             raise  # nobody knows whether it started: the reconciler finds out
         except GenctlError as error:
@@ -126,7 +129,7 @@ class Starting:
         idle_cpus, idle_gpus = sum(size.cpus for size in idle), sum(size.gpus for size in idle)
         cpus, gpus = self._pools.reserved()
         cpus, gpus = cpus - idle_cpus, gpus - idle_gpus
-        promised = [(job.workers, size_of(job)) for job in open_jobs if job.kind == JobKind.TRAIN]
+        promised = [(job.workers, size_of(job)) for job in open_jobs if job.kind in WITH_ACTOR]
         promised += [(1, size) for sizes in self._pools.lacking(open_jobs).values() for size in sizes]
         cpus += sum(workers * size.cpus for workers, size in promised)
         gpus += sum(workers * size.gpus for workers, size in promised)

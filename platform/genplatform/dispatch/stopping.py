@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from genplatform.catalog import JobRow
-from genplatform.domain.job import JobKind, Wish
+from genplatform.domain.job import WITH_ACTOR, JobKind, Wish
 from genplatform.domain.keys import RunKey
 from genplatform.domain.retry import Cause
 from genplatform.domain.states import JobState
@@ -86,9 +86,9 @@ class Stopping:
                 close_run(self._w, key, order.unheard, term=term)
 
     def ask_to_drain(self, open_jobs: Sequence[JobRow]) -> None:
-        """Ask every train Run to checkpoint and let go."""
+        """Ask every Run with an actor of its own to checkpoint and let go."""
         for job in open_jobs:
-            if job.kind == JobKind.TRAIN:
+            if job.kind in WITH_ACTOR:
                 with if_reached():
                     self._engine.stop(job.run_key.actor, "shutdown")
                 with hint():
@@ -100,7 +100,7 @@ class Stopping:
             close_run(self._w, job.run_key, Ending(Cause.SHUTDOWN, "The platform went down."), term=term)
             log.info("run_drained", extra={"job": job.job_id, "run": job.run})
         # Last, because it may take long where nothing answers: what still works is fenced by now.
-        for actor in [j.run_key.actor for j in open_jobs if j.kind == JobKind.TRAIN] + list(workers):
+        for actor in [j.run_key.actor for j in open_jobs if j.kind in WITH_ACTOR] + list(workers):
             with if_reached():
                 self._engine.kill(actor)
 

@@ -13,10 +13,15 @@ HIGHEST_PRIORITY = 1000
 
 
 class JobKind(StrEnum):
-    """The registry of kinds; `evaluate` and `command` join it with their handlers."""
+    """The registry of kinds; `evaluate` joins it with its handler."""
 
     TRAIN = "train"
     GENERATE = "generate"
+    COMMAND = "command"
+
+
+# Kinds whose every Run is the work of one actor of its own; the others' Runs are shared by the workers of a pool.
+WITH_ACTOR = frozenset({JobKind.TRAIN, JobKind.COMMAND})
 
 
 class ReasonCode(StrEnum):

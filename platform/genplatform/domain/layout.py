@@ -10,7 +10,7 @@ from genplatform.domain.keys import ClaimKey, JobKey, RunKey
 
 
 def job(key: JobKey) -> str:
-    """Return the folder of a train Job's checkpoints and sheets."""
+    """Return the folder of a Job's checkpoints, sheets, logs, and the files that its command left."""
     return f"jobs/{key.tenant}/{key.job_id}"
 
 
@@ -22,6 +22,16 @@ def checkpoint(run: RunKey, step: int) -> str:
 def sheet(run: RunKey, step: int) -> str:
     """Return the key of one sample sheet."""
     return f"{job(run.job)}/sheets/step-{step:09d}.r{run.run}.png"
+
+
+def files(run: RunKey) -> str:
+    """Return the folder of the files that one Run of a command left as its output."""
+    return f"{job(run.job)}/outputs/r{run.run}"
+
+
+def log(run: RunKey) -> str:
+    """Return the key of what one Run printed."""
+    return f"{job(run.job)}/logs/r{run.run}.log"
 
 
 def model(tenant: str, digest: str) -> str:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from genplatform.domain.job import Capacity
 
 RUN_ACTOR = "genworkers.training.actor:RunActor"
+COMMAND_ACTOR = "genworkers.commanding.actor:CommandActor"
 POOL_ACTOR = "genworkers.generating.actor:PoolActor"
 SERVE_APP = "genworkers.serving.app:build"
 # Becomes an actor of another class by `take(actor, order)`, once; until then its `ping` tells whether it is `roomy`.

@@ -5,6 +5,7 @@ The table is data, so that tests run the same supervisor over small programs of 
 
 from __future__ import annotations
 
+import os
 import sys
 
 from genplatform.local import ports, probes, ray_head, redis_server
@@ -27,6 +28,9 @@ def plan(settings: Settings, asked_port: int | None = None) -> tuple[str, list[P
         "GENCTL_REDIS_URL": settings.redis,
         "PYTHONUNBUFFERED": "1",
     }
+    if not settings.local_folders and not settings.ray_address:
+        # Jobs run here as the very user who submits them: whatever they may read they may name.
+        told["GENCTL_LOCAL_FOLDERS"] = os.sep
     us = (sys.executable, "-P", "-m", "genplatform")
     token = settings.token_file.read_text().strip()
     return url, [

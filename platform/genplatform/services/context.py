@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,8 +23,9 @@ log = logging.getLogger(__name__)
 class Wiring:
     """The platform, wired. `secret` is its bearer token; `url` its origin as clients reach it.
 
-    `clock` tells the time and may be put forward or back by whoever sets the machine's; `monotonic` only
-    ever passes, and says nothing to another process.
+    `folders` are those whose files a job may name by their paths. `clock` tells the time and may be put
+    forward or back by whoever sets the machine's; `monotonic` only ever passes, and says nothing to
+    another process.
     """
 
     catalog: Catalog
@@ -35,6 +36,7 @@ class Wiring:
     clock: Clock
     randbelow: RandBelow
     url: str = ""
+    folders: Sequence[str] = ()
     monotonic: Clock | None = None
 
     def steady(self) -> float:

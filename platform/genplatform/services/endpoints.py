@@ -13,7 +13,8 @@ from genplatform.errors import BadRequest, NotFound
 from genplatform.services import lookup, present
 from genplatform.services.context import Wiring, hint
 from genplatform.services.leadership import led
-from genplatform.services.runs import THREADS, model_order
+from genplatform.services.orders import THREADS
+from genplatform.services.runs import model_order
 
 MOST_REPLICAS = 1000
 REPLICA_CPUS = 0.5

@@ -49,6 +49,8 @@ def _fold_job(tx: Transaction, job: JobRow, reports: list[wire.Report], now: flo
         # Another number is a step further, also where a Run goes on from before the last one's end.
         further = {"progressed_at": now} if p.done != job.done else {}
         tx.jobs.touch(job.id, run=told[-1].run, done=p.done, total=p.total, unit=p.unit[:64], rate=rate, **further)
+    if job.kind == JobKind.COMMAND and any(r.logs for r in reports if r.run == job.run):
+        tx.jobs.touch(job.id, run=job.run, progressed_at=now)  # of a command nobody knows more than that it speaks
     row = {"tenant_id": job.tenant_id, "job_pk": job.id}
     events: list[dict[str, Any]] = []
     logs: list[dict[str, Any]] = []

@@ -21,7 +21,7 @@ from genplatform.services import limits, wire
 from genplatform.services.claims import end_claim
 from genplatform.services.context import Effects, Wiring, hint
 from genplatform.services.endings import Ending, close_run
-from genplatform.services.publish import publish_model, publish_shards
+from genplatform.services.publish import publish_files, publish_model, publish_shards
 
 AT_WORK = (JobState.STARTING, JobState.RUNNING)
 CHECKPOINTS_KEPT = 3
@@ -119,10 +119,13 @@ def claim(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def publish(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Publish a train Run's model, or shards: each one transaction under its fences."""
+    """Publish a train Run's model, a command's files, or shards: each one transaction under its fences."""
     if body.get("kind") == "model":
         model = wire.parse(wire.PublishModel, body)
         return publish_model(w, own_run(grant, model), model)
+    if body.get("kind") == "files":
+        files = wire.parse(wire.PublishFiles, body)
+        return publish_files(w, own_run(grant, files), files)
     shards = wire.parse(wire.PublishShards, body)
     return publish_shards(w, _pool(grant), [(own_claim(grant, s), s) for s in shards.shards])
 

@@ -8,7 +8,17 @@ from typing import Any, NamedTuple
 
 from genplatform.domain.names import ModelRef
 from genplatform.errors import SpecProblem
-from genplatform.spec import Find, JobDocument, TrainSpec, model_ref, problem_of, published_name
+from genplatform.spec import (
+    CommandSpec,
+    Find,
+    GenerateSpec,
+    JobDocument,
+    JobSpec,
+    TrainSpec,
+    model_ref,
+    problem_of,
+    published_name,
+)
 
 # The columns that a document alone decides, JSON as text.
 COLUMNS = ("name", "kind", "queue", "priority", "labels", "spec", "run", "workers", "done", "total", "unit")
@@ -18,7 +28,10 @@ JSON_COLUMNS = ("labels", "spec")
 
 
 class Plan(NamedTuple):
-    """One job to be: its values of COLUMNS, what it needs, the models it makes and uses, and where it stands."""
+    """One job to be: its values of COLUMNS, what it needs, the models it makes and uses, and where it stands.
+
+    `folder` is the one that it names by its path, if it does.
+    """
 
     values: tuple[Any, ...]
     name: str
@@ -28,6 +41,7 @@ class Plan(NamedTuple):
     deadline: float | str | None
     document_index: int
     find: Find
+    folder: str | None = None
 
     @property
     def priority(self) -> int:
@@ -48,7 +62,7 @@ class Plan(NamedTuple):
 def plan(document: JobDocument) -> Plan:
     """Return the plan of a document."""
     spec = document.spec
-    total, unit = (spec.budget.steps, "steps") if isinstance(spec, TrainSpec) else (getattr(spec, "count", 0), "items")
+    total, unit = _amount(spec)
     labels = json.dumps(spec.labels) if spec.labels else "{}"
     values = (spec.name, document.kind, spec.queue, spec.priority, labels, spec.model_dump_json(), 0, 0, 0, total, unit)
     return Plan(
@@ -60,4 +74,16 @@ def plan(document: JobDocument) -> Plan:
         spec.deadline,
         document.document_index,
         document.find,
+        spec.workdir if isinstance(spec, CommandSpec) else None,
     )
+
+
+def _amount(spec: JobSpec) -> tuple[int, str]:
+    """Return how much there is to do, as far as a document says, and in what it is counted."""
+    match spec:
+        case TrainSpec():
+            return spec.budget.steps, "steps"
+        case GenerateSpec():
+            return spec.count, "items"
+        case _:
+            return 0, "files"

@@ -60,10 +60,14 @@ def job(w: Wiring, row: JobRow, runs: Sequence[RunRow], versions: Mapping[int, M
 
 
 def outputs(w: Wiring, row: JobRow) -> dict[str, Any] | None:
-    """Return how many items of a generate job are published, and where."""
-    if row.kind != JobKind.GENERATE:
-        return None
-    return {"count": row.done, "uri": w.store.uri(layout.outputs(row.key))}
+    """Return how many items of a generate job, or files of a command, are published, and where."""
+    match row.kind:
+        case JobKind.GENERATE:
+            return {"count": row.done, "uri": w.store.uri(layout.outputs(row.key))}
+        case JobKind.COMMAND if row.job_state is JobState.SUCCEEDED:
+            return {"count": row.done, "uri": w.store.uri(layout.files(row.run_key))}
+        case _:
+            return None
 
 
 def run(row: RunRow) -> dict[str, Any]:

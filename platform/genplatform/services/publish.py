@@ -1,7 +1,7 @@
 """Publication: exactly once, whatever ran twice.
 
-A model is published by one transaction that holds only while its Run is the current one; a
-shard by one that holds only while its Run *and* its claim are. A worker that was taken for
+A model, and what a command left, is published by one transaction that holds only while its Run is the
+current one; a shard by one that holds only while its Run *and* its claim are. A worker that was taken for
 dead and comes back meets a newer number and changes nothing. A publication repeated because
 its answer was lost is answered again, and not done again.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 from genplatform.catalog import JobRow, ShardRow, Transaction
 from genplatform.domain import layout
+from genplatform.domain.job import JobKind
 from genplatform.domain.keys import ClaimKey, JobKey, RunKey
 from genplatform.domain.states import JobState, ShardState
 from genplatform.errors import BadRequest, Fenced
@@ -44,6 +45,34 @@ def publish_model(w: Wiring, key: RunKey, body: wire.PublishModel) -> dict[str, 
         tx.events.add(key.tenant, job.id, w.clock(), "published", {"model": ref, "digest": made.digest})
     effects.run()
     return {"model": ref}
+
+
+def publish_files(w: Wiring, key: RunKey, body: wire.PublishFiles) -> dict[str, Any]:
+    """Publish what a command left, and end its Job. Raises Fenced when its Run is not the current one."""
+    folder = f"{layout.files(key)}/"
+    for file in body.files:
+        if not file.key.startswith(folder):
+            raise BadRequest(f"The key {file.key!r} is not below {folder}.", "Put it where layout.files says.")
+    effects = Effects()
+    with w.catalog.write() as tx:
+        job = tx.jobs.by_id(key.tenant, key.job_id, lock=True)
+        if job is None or job.run != key.run or job.kind != JobKind.COMMAND:
+            raise _fenced(key)
+        count = len(body.files)
+        if job.job_state is JobState.SUCCEEDED:
+            return {"count": count}
+        if job.job_state not in (JobState.STARTING, JobState.RUNNING):
+            raise _fenced(key)
+        now = w.clock()
+        common = {"tenant_id": key.tenant, "job_pk": job.id, "run": key.run, "kind": "output", "created_at": now}
+        # The newest comes first when artifacts are listed: so they are listed in the order of their names.
+        named = sorted(body.files, key=lambda file: file.key, reverse=True)
+        tx.artifacts.insert_many([common | file.model_dump() | {"step": None} for file in named])
+        if not succeed_job(w, tx, effects, job, done=count, total=count):
+            raise _fenced(key)
+        tx.events.add(key.tenant, job.id, now, "published", {"run": key.run, "files": count})
+    effects.run()
+    return {"count": count}
 
 
 def publish_shards(w: Wiring, pool: str, shards: Sequence[tuple[ClaimKey, wire.PublishShard]]) -> dict[str, Any]:

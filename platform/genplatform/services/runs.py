@@ -7,24 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from genplatform import __version__
-from genplatform.catalog import ArtifactRow, JobRow, ModelRow, Transaction
+from genplatform.catalog import JobRow, ModelRow, Transaction
 from genplatform.domain.job import JobKind
 from genplatform.domain.keys import JobKey, RunKey, ShardKey, pool_id
 from genplatform.domain.retry import Cause
 from genplatform.domain.shards import plan_shards
 from genplatform.domain.states import JobState, ShardState
 from genplatform.domain.times import HEARTBEAT_SECONDS
-from genplatform.domain.tokens import PoolGrant, RunGrant, issue
+from genplatform.domain.tokens import PoolGrant, issue
 from genplatform.services.context import Effects, Wiring
 from genplatform.services.endings import Ending, fail_job
 from genplatform.services.leadership import led
-from genplatform.spec import JobSpec, model_ref, parse_stored, published_name
+from genplatform.services.orders import THREADS, run_order
+from genplatform.spec import JobSpec, model_ref, parse_stored
 
 # A starting actor loads Python, torch and the data before its first word.
 START_SECONDS = 60.0
-THREADS = 1
-# A Run is offered older ones than the newest in case that is damaged.
-MOST_CHECKPOINTS = 3
 POOL_IDLE_SECONDS = 15.0
 # So many shards a worker may hold at a time, while their items together fill a tile and no more.
 MOST_CLAIMS = 64
@@ -32,7 +30,7 @@ MOST_CLAIMS = 64
 
 @dataclass(frozen=True)
 class OpenedRun:
-    """A Run just opened. `order` is for its actor (train) or for its pool's workers (generate)."""
+    """A Run just opened. `order` is for its actor, or for its pool's workers (generate)."""
 
     key: RunKey
     kind: JobKind
@@ -97,7 +95,7 @@ def open_queued(
     effects.add(lambda: w.queues.clear_stop(key))
     if model is None:
         effects.add(lambda: w.queues.grant([run], START_SECONDS))
-        return OpenedRun(run, JobKind(job.kind), None, workers, train_order(w, tx, job, run, api_url))
+        return OpenedRun(run, JobKind(job.kind), None, workers, run_order(w, tx, job, run, api_url))
     pool = pool_of(key.tenant, model)
     offers = [ShardKey(*run, s.number) for s in tx.shards.in_state(job.id, ShardState.PENDING)]
     effects.add(lambda: w.queues.hand_off(pool, offers))
@@ -112,46 +110,6 @@ def refuse(w: Wiring, term: int, key: JobKey, ending: Ending) -> None:
         if job is not None and job.job_state is JobState.QUEUED:
             fail_job(w, tx, effects, job, ending)
     effects.run()
-
-
-def train_order(w: Wiring, tx: Transaction, job: JobRow, run: RunKey, api_url: str) -> dict[str, Any]:
-    """Return what a train Run's actor is given."""
-    spec = job.spec
-    checkpoints = _checkpoints(tx, job)
-    return {
-        "tenant": run.tenant,
-        "job_id": run.job_id,
-        "run": run.run,
-        "name": job.name,
-        "actor": run.actor,
-        "api_url": api_url,
-        "token": issue(w.node_secret(tx), RunGrant(*run)),
-        "store_url": w.store.url,
-        "recipe": spec["recipe"],
-        "params": spec["params"],
-        "data": spec["data"],
-        "split": spec["split"],
-        "budget": spec["budget"],
-        "seed": spec["seed"],
-        "checkpoint": spec["checkpoint"],
-        "sheet_every": spec["sheet_every"],
-        "publish": published_name(parse_stored(spec)),
-        "resume": [{"key": c.key, "sha256": c.sha256, "step": c.step} for c in checkpoints],
-        "heartbeat_seconds": HEARTBEAT_SECONDS,
-        "threads": THREADS,
-    }
-
-
-def _checkpoints(tx: Transaction, job: JobRow) -> list[ArtifactRow]:
-    """Return what a train Run may go on from, newest first: its job's own, then those of the jobs it does again."""
-    found = tx.artifacts.of_job(job.id, "checkpoint")
-    while len(found) < MOST_CHECKPOINTS and job.retry_of is not None:
-        before = tx.jobs.by_id(job.tenant_id, job.retry_of)
-        if before is None:
-            break
-        job = before
-        found += tx.artifacts.of_job(job.id, "checkpoint")
-    return found
 
 
 def pool_of(tenant: str, model: ModelRow) -> str:

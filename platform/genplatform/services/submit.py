@@ -24,7 +24,7 @@ from genplatform.services import idempotency, present
 from genplatform.services.context import Effects, Wiring
 from genplatform.services.plans import COLUMNS, JSON_COLUMNS, Plan, plan
 from genplatform.services.submissions import PAGE
-from genplatform.services.surroundings import Needs, refuse_late, resolve
+from genplatform.services.surroundings import Needs, refuse_folders, refuse_late, resolve
 from genplatform.spec import JobDocument, deadline_at, load
 
 # Bodies from here on are not read again for nothing: whether their key is known is asked first.
@@ -99,6 +99,7 @@ def submit(
 
 
 def _dry_run(w: Wiring, tenant: str, plans: Sequence[Plan]) -> dict[str, Any]:
+    refuse_folders(plans, w.folders)
     with w.catalog.read() as tx:
         refuse_late(plans, w.clock())
         resolve(tx, tenant, plans)
@@ -156,6 +157,7 @@ class _Submission:
         sent = self._stream(tx, submission, now) if self.stream and submission is not None else 0
         # After the key: what was in time when it was sent first is the same jobs for good.
         refuse_late(self.plans, now)
+        refuse_folders(self.plans, self.w.folders)
         outside = resolve(tx, self.tenant, self.plans, lock=True)
         in_file = {one.name: index for index, one in enumerate(self.plans)} if outside else {}
         self._open_needs = [_open_needs(one, outside, in_file) if one.needs else 0 for one in self.plans]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from genplatform.catalog import JobRow, Transaction
 from genplatform.domain.names import ModelRef
+from genplatform.domain.paths import is_within
 from genplatform.domain.states import JobState
 from genplatform.domain.times import rfc3339
 from genplatform.errors import BadSpec, GenctlError, NotFound, SpecProblem
@@ -54,6 +55,19 @@ def refuse_late(plans: Sequence[Plan], now: float) -> None:
         hint = f"It is {rfc3339(now)} now. Give a later time, or a duration such as 12h."
         some = late[: MAX_PROBLEMS + 1]
         problems = [one.problem(f"deadline is {one.deadline}, which has passed.", "deadline", hint) for one in some]
+        raise BadSpec(at_most(MAX_PROBLEMS, problems))
+
+
+def refuse_folders(plans: Sequence[Plan], allowed: Sequence[str]) -> None:
+    """Raise BadSpec for folders, named by their paths, that this platform does not read from."""
+    outside = [one for one in plans if one.folder is not None and not is_within(one.folder, allowed)]
+    if outside:
+        read = f"It reads: {', '.join(allowed)}." if allowed else "It reads none: leave it out."
+        hint = f"{read} Its operator sets them with GENCTL_LOCAL_FOLDERS."
+        some = outside[: MAX_PROBLEMS + 1]
+        problems = [
+            one.problem(f"workdir: this platform reads no files from {one.folder}.", "workdir", hint) for one in some
+        ]
         raise BadSpec(at_most(MAX_PROBLEMS, problems))
 
 

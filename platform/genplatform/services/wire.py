@@ -17,6 +17,8 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(max_length=65_536)]
 Word = Annotated[str, Field(max_length=255)]
 Short = Annotated[str, Field(max_length=64)]
+# What fits one request, whatever the files are called.
+MOST_FILES = 5_000
 StoreKey = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
@@ -100,7 +102,7 @@ class Report(RunBody):
 class ArtifactBody(RunBody):
     """Bytes that lie in the store."""
 
-    kind: Literal["checkpoint", "sheet"]
+    kind: Literal["checkpoint", "sheet", "log"]
     key: StoreKey
     sha256: Sha256
     size: Number
@@ -145,6 +147,12 @@ class PublishModel(RunBody):
     """A train Run's result."""
 
     model: ModelBody
+
+
+class PublishFiles(RunBody):
+    """The files that a command left."""
+
+    files: list[FileBody] = Field(max_length=MOST_FILES)
 
 
 class PublishShard(ClaimBody):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from genplatform.spec.demand import deadline_at, demand, demand_of_resources, model_ref, published_name, retry_policy
-from genplatform.spec.documents import GenerateSpec, JobSpec, TrainSpec, parse_stored
+from genplatform.spec.documents import CommandSpec, GenerateSpec, JobSpec, TrainSpec, parse_stored
 from genplatform.spec.family import Find, problem_of
 from genplatform.spec.loader import JobDocument, load
 from genplatform.spec.pieces import JSON_LINES, MOST_BYTES
@@ -17,6 +17,7 @@ __all__ = [
     "MAX_BYTES",
     "MAX_PROBLEMS",
     "MOST_BYTES",
+    "CommandSpec",
     "Find",
     "GenerateSpec",
     "JobDocument",

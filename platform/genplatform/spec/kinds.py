@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from genplatform.domain.job import JobKind
+from genplatform.spec.command import CommandSpec
 from genplatform.spec.common import JobSpec
 from genplatform.spec.generate import GenerateSpec
 from genplatform.spec.train import TrainSpec
@@ -10,7 +11,8 @@ from genplatform.spec.train import TrainSpec
 KINDS: dict[str, type[JobSpec]] = {
     JobKind.TRAIN.value: TrainSpec,
     JobKind.GENERATE.value: GenerateSpec,
+    JobKind.COMMAND.value: CommandSpec,
 }
 
 # Promised, and refused with a word that says so until they stand above.
-KINDS_NOT_YET = ("evaluate", "command")
+KINDS_NOT_YET = ("evaluate",)

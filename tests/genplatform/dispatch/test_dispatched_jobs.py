@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dispatched import Dispatched
-from small_platform import TENANT, generate, train
+from fake_node import CommandNode
+from small_platform import TENANT, command, generate, train
 
 from genplatform.domain import layout
 from genplatform.domain.keys import JobKey
-from genplatform.engine.seam import POOL_ACTOR, RUN_ACTOR
+from genplatform.engine.seam import COMMAND_ACTOR, POOL_ACTOR, RUN_ACTOR, End
 from genplatform.errors import BadRequest
 from genplatform.services import jobs, outputs, update
 
@@ -280,3 +281,34 @@ def test_a_new_priority_that_redis_never_heard_of_counts_from_the_next_reconcile
     d.tick()
 
     assert (d.state(first), d.state(second)) == ("queued", "starting")
+
+
+def test_a_command_is_run_by_an_actor_of_its_own_and_drains_like_a_training(d: Dispatched) -> None:
+    c = d.one(command(more="resources: {cpus_per_worker: 2}\n"))
+    d.tick()
+    actor = d.engine.table[f"run/{TENANT}/{c}/1"]
+    node = CommandNode(d.w, actor.order)
+    node.start()
+    d.go(5, beat=node.heartbeat)
+
+    d.dispatcher.drain(1.0, lambda seconds: node.release("shutdown", step=1) if d.state(c) == "running" else None)
+
+    assert (actor.actor, actor.cpus, actor.asked) == (COMMAND_ACTOR, 2.0, ["shutdown"])
+    assert (d.state(c), d.reason(c)) == ("queued", "shutdown")
+    d.tick()
+    again = CommandNode(d.w, d.engine.table[f"run/{TENANT}/{c}/2"].order)
+    again.start()
+    again.publish_files("result")
+    assert (d.state(c), d.job(c)["outputs"]["count"]) == ("succeeded", 1)
+
+
+def test_a_command_whose_worker_dies_is_run_again(d: Dispatched) -> None:
+    c = d.one(command())
+    d.tick()
+    CommandNode(d.w, d.engine.table[f"run/{TENANT}/{c}/1"].order).start()
+
+    d.engine.die(f"run/{TENANT}/{c}/1", end=End.PROCESS)
+    d.tick(2)
+
+    assert [r["cause"] for r in d.job(c)["runs"]] == ["node_lost", None]
+    assert f"run/{TENANT}/{c}/2" in d.engine.table

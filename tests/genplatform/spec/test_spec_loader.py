@@ -222,7 +222,7 @@ def test_what_is_no_reference_to_a_model_is_told(problems_of: Any, reference: st
         ("kind: trian", "no kind 'trian'", "Did you mean 'train'?"),
         ("kind: 3", "kind is 3", "train, generate"),
         ("kind: evaluate", "not supported yet: kind evaluate", "train, generate"),
-        ("kind: command", "not supported yet: kind command", "train, generate"),
+        ("kind: command", "command is missing", "The program and its arguments"),
         ("- kind: train", "a mapping, and this is a list", "kind: train"),
         ("just text", "a mapping, and this is 'just text'", "kind: train"),
         ("", "The job file is empty", "kind: train"),

@@ -1,69 +1,23 @@
-"""The actor of one training Run: it wires loop, store and platform, and says how it ended.
-
-Ends are exactly these: published; failed (and why); released, after a checkpoint, because it
-was asked to; cancelled; lost, when a newer Run stands, and then it says nothing at all.
-"""
+"""The actor of one training Run: it wires loop, store and platform."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from genplatform.errors import Fenced, Unavailable
 from genplatform.store import Store
-from genworkers.actor import Actor
-from genworkers.failures import explain
-from genworkers.outbox import Outbox
+from genworkers.run import OneRun
 from genworkers.stop import CANCEL, LOST
 
 log = logging.getLogger(__name__)
 
-FLUSH_SECONDS = 120.0
 
+class RunActor(OneRun):
+    """Executes one Run of a train job."""
 
-class RunActor(Actor):
-    """Executes one Run. `join` returns its end: published, failed, released, cancelled, lost or unreachable."""
-
-    def __init__(self, order: Mapping[str, Any]) -> None:
-        super().__init__(order)
-        self._ids = {"job_id": order["job_id"], "run": int(order["run"])}
-        self._outbox = Outbox(self._client, order["job_id"], int(order["run"]), clock=time.time, on_fenced=self._fenced)
-
-    def stop(self, reason: str) -> None:
-        """Ask to stop, for a reason of `genworkers.stop`; returns at once."""
-        self._stop.ask(reason)
-        if self._stop.reason == LOST:
-            # Nothing that this run could still deliver would be taken.
-            self._client.give_up()
-
-    def _execute(self) -> str:
-        self._client.started({**self._ids, "node": self._node, "worker": self._order["actor"]})
-        self._heartbeat.start()
-        self._outbox.start()
-        try:
-            return self._train()
-        except Fenced:
-            raise
-        except BaseException as error:
-            return "lost" if self._stop.reason == LOST else self._fail(error)
-        finally:
-            self._outbox.close()
-
-    def _fail(self, error: BaseException) -> str:
-        failure = explain(error, "the run's log (genctl logs)")
-        log.exception("run_failed")
-        for line in failure.last_lines:
-            self._outbox.log(line)
-        self._outbox.log(f"Failed: {failure.message}")
-        self._outbox.flush(FLUSH_SECONDS)
-        self._client.failed({**self._ids, "shard": None, "claim": None, **failure.as_json()})
-        return "failed"
-
-    def _train(self) -> str:
+    def _work(self) -> str:
         # Heavy imports come here, so that the actor answers and beats while they run.
         import torch
 
@@ -85,29 +39,3 @@ class RunActor(Actor):
         name = self._client.publish({"kind": "model", **self._ids, **told}).get("model")
         log.info("model_published name=%s digest=%s", name, told["model"]["digest"])
         return "published"
-
-    def _let_go(self, reason: str, step: int) -> str:
-        if reason == LOST:
-            return "lost"
-        self._deliver()
-        self._client.released({**self._ids, "reason": reason, "step": step})
-        return "cancelled" if reason == CANCEL else "released"
-
-    def _deliver(self) -> None:
-        """Have all word of the run delivered before its last, which closes it."""
-        if not self._outbox.flush(FLUSH_SECONDS) and self._stop.reason != LOST:
-            raise Unavailable(
-                f"The platform at {self._order['api_url']} did not take the run's last word within "
-                f"{FLUSH_SECONDS:.0f} s.",
-                "See that its API is up (genctl status); the run goes on from its last checkpoint.",
-            )
-
-    def _alive(self) -> dict[str, Any]:
-        return {"worker": self._order["actor"], "node": self._node, "runs": [self._ids], "claims": []}
-
-    def _told_to_stop(self, entry: Mapping[str, Any]) -> None:
-        if entry.get("job_id") == self._ids["job_id"] and entry.get("run") == self._ids["run"]:
-            self.stop(str(entry.get("reason")))
-
-    def _fenced(self) -> None:
-        self.stop(LOST)

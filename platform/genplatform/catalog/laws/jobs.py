@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from genplatform.catalog.laws.law import JOB, Law, differ, is_active, is_ended, is_train, words
+from genplatform.catalog.laws.law import JOB, Law, differ, is_active, is_ended, is_generate, is_train, words
 from genplatform.catalog.tables import jobs, submissions
 from genplatform.domain.job import JobKind, Wish
 from genplatform.domain.states import JobState
@@ -76,7 +76,7 @@ LAWS = (
         "job_model",
         "It generates in run {run} without a model, or is {state} without a pool.",
         sa.select(*_STATE, jobs.c.run).where(
-            sa.not_(is_train),
+            is_generate,
             sa.or_(
                 sa.and_(jobs.c.run > 0, jobs.c.model_version_id.is_(None)),
                 sa.and_(is_active, jobs.c.pool.is_(None)),

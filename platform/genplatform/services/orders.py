@@ -1,0 +1,74 @@
+"""Orders: what the actor of a Run is given, a kind. A new kind of job with an actor of its own is one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from genplatform.catalog import ArtifactRow, JobRow, Transaction
+from genplatform.domain.job import JobKind
+from genplatform.domain.keys import RunKey
+from genplatform.domain.times import HEARTBEAT_SECONDS
+from genplatform.domain.tokens import RunGrant, issue
+from genplatform.services.context import Wiring
+from genplatform.spec import parse_stored, published_name
+
+THREADS = 1
+# A Run is offered older ones than the newest in case that is damaged.
+MOST_CHECKPOINTS = 3
+
+
+def run_order(w: Wiring, tx: Transaction, job: JobRow, run: RunKey, api_url: str) -> dict[str, Any]:
+    """Return what a Run's actor is given."""
+    common = {
+        "tenant": run.tenant,
+        "job_id": run.job_id,
+        "run": run.run,
+        "name": job.name,
+        "actor": run.actor,
+        "api_url": api_url,
+        "token": issue(w.node_secret(tx), RunGrant(*run)),
+        "store_url": w.store.url,
+        "resume": [{"key": c.key, "sha256": c.sha256, "step": c.step} for c in _checkpoints(tx, job)],
+        "heartbeat_seconds": HEARTBEAT_SECONDS,
+    }
+    return common | _OF_KIND[JobKind(job.kind)](w, job)
+
+
+def _train(w: Wiring, job: JobRow) -> dict[str, Any]:
+    spec = job.spec
+    return {
+        "recipe": spec["recipe"],
+        "params": spec["params"],
+        "data": spec["data"],
+        "split": spec["split"],
+        "budget": spec["budget"],
+        "seed": spec["seed"],
+        "checkpoint": spec["checkpoint"],
+        "sheet_every": spec["sheet_every"],
+        "publish": published_name(parse_stored(spec)),
+        "threads": THREADS,
+    }
+
+
+def _command(w: Wiring, job: JobRow) -> dict[str, Any]:
+    fields = ("command", "shell", "env", "workdir", "checkpoint_every")
+    return {name: job.spec[name] for name in fields} | {"folders": list(w.folders)}
+
+
+_OF_KIND: dict[JobKind, Callable[[Wiring, JobRow], dict[str, Any]]] = {
+    JobKind.TRAIN: _train,
+    JobKind.COMMAND: _command,
+}
+
+
+def _checkpoints(tx: Transaction, job: JobRow) -> list[ArtifactRow]:
+    """Return what a Run may go on from, newest first: its job's own, then those of the jobs it does again."""
+    found = tx.artifacts.of_job(job.id, "checkpoint")
+    while len(found) < MOST_CHECKPOINTS and job.retry_of is not None:
+        before = tx.jobs.by_id(job.tenant_id, job.retry_of)
+        if before is None:
+            break
+        job = before
+        found += tx.artifacts.of_job(job.id, "checkpoint")
+    return found

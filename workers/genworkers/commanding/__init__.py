@@ -1,0 +1,1 @@
+"""Runs of commands: programs that know nothing of the platform, watched, stopped, and their files kept."""
