@@ -21,7 +21,7 @@ SECTIONS = {
         "db": (f"{_HERE}.db", "db", "Back up, restore, check, prune and upgrade the record."),
     },
     "Jobs": {
-        "submit": (f"{_HERE}.submit", "submit", "Submit a job file and follow its jobs."),
+        "submit": (f"{_HERE}.submit", "submit", "Submit a job file, or a command, and follow its jobs."),
         "ps": (f"{_HERE}.jobs", "ps", "List jobs."),
         "show": (f"{_HERE}.jobs", "show", "Show one job."),
         "logs": (f"{_HERE}.logs", "logs", "Show what a job printed."),

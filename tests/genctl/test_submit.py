@@ -348,7 +348,7 @@ def test_a_command_for_a_platform_elsewhere_names_no_folder_of_this_machine(
     [
         (["FILE", "--", "true"], "not both"),
         (["--"], "no command behind --"),
-        ([], "a job file, - for stdin, or a command"),
+        ([], "a job FILE, - for stdin, or a command"),
         (["--env", "A=1", "FILE"], "--env is for a command"),
         (["--env", "A", "--", "true"], "'A' is not K=V"),
     ],

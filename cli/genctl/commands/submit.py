@@ -194,7 +194,7 @@ def _asked(command: list[str] | None, file: str | None, options: dict[str, Any])
         return _document(command, options)
     given = [f"--{name}" for name, value in options.items() if value not in (None, ())]
     if file is None:
-        raise click.UsageError("Give a job file, - for stdin, or a command behind --.")
+        raise click.UsageError("Give a job FILE, - for stdin, or a command behind --.")
     if given:
         raise click.UsageError(f"{given[0]} is for a command behind --; a job file says it itself.")
     return (*_read(file), "stdin" if file == STDIN else file)
