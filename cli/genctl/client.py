@@ -245,15 +245,16 @@ class Client:
         run: int | None = None,
         tail: int | None = None,
         since: float | None = None,
+        search: str | None = None,
         limit: int | None = None,
         after: int | None = None,
     ) -> Json:
-        """Return `{"lines": [{id, run, time, text}], "next": id}`, oldest first.
+        """Return `{"lines": [{id, run, rank, stream, time, text}], "next": id}`, oldest first.
 
         `tail` asks for the last lines only, `since` (seconds since the epoch) for those
-        written from then on, `after` for those behind a line's id.
+        written from then on, `search` for those that hold a text, `after` for those behind a line's id.
         """
-        params = {"run": run, "tail": tail, "since": since, "limit": limit, "after": after}
+        params = {"run": run, "tail": tail, "since": since, "search": search, "limit": limit, "after": after}
         return self._http.json("GET", _job(ref, "logs"), params=params)
 
     def artifacts(self, ref: str) -> list[Json]:

@@ -267,3 +267,14 @@ def test_piped_tables_keep_their_ids_whatever_the_width(platform: CannedPlatform
     assert ID in ended.out
     assert "w" * 300 in ended.out
     assert "\x1b" not in ended.out
+
+
+def test_lines_are_searched_for_and_stamped(platform: CannedPlatform, genctl: Run) -> None:
+    line = {"id": 1, "run": 2, "rank": 0, "stream": "stderr", "time": "2026-11-22T05:00:00.000Z", "text": "loss 1"}
+    platform.on(f"GET /api/v1/jobs/{ID}", job(state="succeeded"))
+    platform.on(f"GET /api/v1/jobs/{ID}/logs", {"lines": [line], "next": 1}, {"lines": [], "next": 1})
+
+    ended = genctl("logs", ID, "--search", "loss", "-t")
+
+    assert ended.out == "2026-11-22T05:00:00.000Z 2 0 stderr loss 1\n"
+    assert {a.query["search"][0] for a in platform.asked if a.path.endswith("/logs")} == {"loss"}

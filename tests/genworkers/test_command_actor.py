@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from genplatform.domain.log_lines import LineNumber
 from genplatform.store import Store
 from genworkers.commanding import actor as commanding
 from genworkers.commanding import endings
@@ -380,6 +381,38 @@ def test_a_checkpoint_that_names_a_file_elsewhere_is_refused(
 
     assert end == "published"
     assert "cannot be used" in lines(platform)[0]
+
+
+def test_each_line_has_its_place_and_all_of_them_are_kept_in_the_store(
+    platform: Platform, store: Store, order: Order
+) -> None:
+    assert run(order(platform, "echo one; sleep 0.3; echo two >&2; sleep 0.3; printf three", run=2)) == "published"
+
+    sent = [line for body in platform.bodies("/progress") for line in body["logs"]]
+    numbers = [LineNumber.of(line["seq"]) for line in sent]
+    assert [(n.nth, n.rank, n.stream.word) for n in numbers] == [(1, 0, "stdout"), (2, 0, "stderr"), (3, 0, "stdout")]
+    (log,) = [b for b in platform.bodies("/artifacts") if b["kind"] == "log"]
+    kept = store.read_bytes(log["key"]).decode().splitlines()
+    assert log["key"] == "jobs/default/j_abc/logs/r2.log"
+    assert [line.split(" ", 1)[1] for line in kept] == ["0 stdout one", "0 stderr two", "0 stdout three"]
+    assert platform.paths()[-1] in ("/publish", "/heartbeat")
+
+
+def test_an_avalanche_of_lines_is_cut_and_its_end_is_told(platform: Platform, store: Store, order: Order) -> None:
+    assert run(order(platform, "seq 1000000; echo it broke >&2; exit 1")) == "failed"
+
+    sent = lines(platform)
+    assert len(sent) < 10_000
+    assert sent[:3] == ["1", "2", "3"]
+    assert any("lines were left out here" in line for line in sent)
+    assert "1000000" in sent[-5:]
+    assert failed(platform)["message"].endswith("it broke")
+    (log,) = [b for b in platform.bodies("/artifacts") if b["kind"] == "log"]
+    kept = store.read_bytes(log["key"]).decode().splitlines()
+    assert log["size"] < 13 << 20
+    assert kept[0].endswith(" 0 stdout 1")
+    assert any(line.endswith(" 0 stdout 1000000") for line in kept[-2:])
+    assert any("lines are left out here" in line for line in kept)
 
 
 def test_heartbeats_go_on_while_a_command_prints_without_end(platform: Platform, order: Order) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from genplatform.domain.log_lines import LineNumber, Stream
 from genplatform.domain.times import Clock
 from genplatform.errors import Fenced, GenctlError, Unavailable
 from genplatform.store import Stored
@@ -96,19 +97,20 @@ class Outbox:
         """Add one point of each metric."""
         self._add("metrics", {"step": step, "time": self._clock(), "values": dict(values)})
 
-    def log(self, text: str) -> None:
-        """Add a log line."""
+    def log(self, text: str, stream: Stream = Stream.LOG, time: float | None = None) -> None:
+        """Add a log line; `time` is when it was printed, if not now."""
         # The name of a file may hold bytes that are no text, and an error's message such a name.
         sent = text[:LONGEST_LINE].encode("utf-8", "replace").decode()
         with self._changed:
             self._sequence += 1
-            self._add("logs", {"seq": self._sequence, "time": self._clock(), "text": sent})
+            number = LineNumber(self._sequence, stream=stream).packed()
+            self._add("logs", {"seq": number, "time": self._clock() if time is None else time, "text": sent})
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         """Add an event."""
         self._add("events", {"type": kind, "time": self._clock(), "data": dict(data)})
 
-    def artifact(self, kind: str, stored: Stored, step: int, then: Callable[[], None] = lambda: None) -> None:
+    def artifact(self, kind: str, stored: Stored, step: int | None, then: Callable[[], None] = lambda: None) -> None:
         """Record a stored artifact; `then` is called, by the sending thread, once the platform has recorded it."""
         body = {**self._ids, "kind": kind, **stored.as_json(), "step": step}
         with self._changed:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from genctl.client import Client
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.3
 
 
 @click.command(short_help="Show what a job printed.")
@@ -23,9 +23,21 @@ POLL_SECONDS = 1.0
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job is over; Ctrl-C detaches.")
 @click.option("--tail", type=click.IntRange(0, 10_000), help="Only the last lines, this many.")
 @click.option("--since", metavar="T", help="Only from then on: 90s, 10m, 2h, 1d ago, or an RFC 3339 time.")
+@click.option("--search", metavar="TEXT", help="Only lines with this text in them, in capitals or not.")
+@click.option("-t", "--stamps", is_flag=True, help="Before each line its time, run, rank and stream.")
 @click.option("--run", type=click.IntRange(min=1), help="Only of this run.")
 @session.json_option
-def logs(*, job: str, follow: bool, tail: int | None, since: str | None, run: int | None, as_json: bool) -> None:
+def logs(
+    *,
+    job: str,
+    follow: bool,
+    tail: int | None,
+    since: str | None,
+    search: str | None,
+    stamps: bool,
+    run: int | None,
+    as_json: bool,
+) -> None:
     """Show what JOB printed, oldest first."""
     from genctl import output, text
     from genctl.client import is_over
@@ -37,18 +49,18 @@ def logs(*, job: str, follow: bool, tail: int | None, since: str | None, run: in
         raise click.BadParameter(f"{since!r} is neither a span such as 10m nor an RFC 3339 time.", param_hint="--since")
     with session.client() as client:
         found = client.job(job)
-        reader = _Reader(client, found["id"], run, None if from_then is None else max(0.0, from_then))
+        reader = _Reader(client, found["id"], run, None if from_then is None else max(0.0, from_then), search)
         if as_json:
             lines = [line for page in reader.pages(tail) for line in page]
             output.emit_json({"lines": lines, "next": reader.after})
             return
         try:
-            _print(reader.pages(tail))
+            _print(reader.pages(tail), stamps)
             while follow and not is_over(found):
                 time.sleep(POLL_SECONDS)
                 # The job first: once it is over, one more reading has its last lines.
                 found = client.job(found["id"])
-                _print(reader.pages())
+                _print(reader.pages(), stamps)
         except KeyboardInterrupt:
             if not follow:
                 raise
@@ -58,17 +70,19 @@ def logs(*, job: str, follow: bool, tail: int | None, since: str | None, run: in
 class _Reader:
     """Reads a job's log lines page by page, each once."""
 
-    def __init__(self, client: Client, job: str, run: int | None, since: float | None) -> None:
+    def __init__(self, client: Client, job: str, run: int | None, since: float | None, search: str | None) -> None:
         self._client = client
         self._job = job
         self._run = run
         self._since = since
+        self._search = search
         self.after = 0
 
     def pages(self, tail: int | None = None) -> Iterator[list[dict[str, Any]]]:
         """Yield the lines not read before; of those, the last `tail`."""
         while True:
-            answer = self._client.logs(self._job, run=self._run, since=self._since, after=self.after or None, tail=tail)
+            wanted: dict[str, Any] = {"run": self._run, "since": self._since, "search": self._search, "tail": tail}
+            answer = self._client.logs(self._job, after=self.after or None, **wanted)
             lines, reached = answer.get("lines") or [], answer.get("next") or 0
             if lines:
                 yield lines
@@ -78,11 +92,12 @@ class _Reader:
             self.after = reached
 
 
-def _print(pages: Iterable[list[dict[str, Any]]]) -> None:
+def _print(pages: Iterable[list[dict[str, Any]]], stamps: bool) -> None:
     from genctl.output import say
-    from genctl.text import clean_line
+    from genctl.text import clean, clean_line
 
     for page in pages:
         for line in page:
-            say(clean_line(str(line.get("text") or "")))
+            stamp = " ".join(clean(line.get(name)) for name in ("time", "run", "rank", "stream")) if stamps else ""
+            say(f"{stamp}{' ' if stamp else ''}{clean_line(str(line.get('text') or ''))}")
         sys.stdout.flush()

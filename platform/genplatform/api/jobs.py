@@ -59,6 +59,7 @@ class LogsQuery(Query):
     after: int = Field(0, ge=0)
     tail: int | None = Field(None, ge=0, le=10_000)
     since: float | None = Field(None, ge=0, allow_inf_nan=False, description="Seconds since the epoch.")
+    search: str | None = Field(None, min_length=1, max_length=200, description="Only lines with this text in them.")
     limit: int = Field(1000, ge=1, le=10_000)
 
 
@@ -187,6 +188,7 @@ def list_logs(w: Wired, tenant: Tenant, ref: Ref, query: Annotated[LogsQuery, In
             after=query.after,
             tail=query.tail,
             since=query.since,
+            search=query.search,
             limit=query.limit,
         )
     )

@@ -141,6 +141,8 @@ class LogLine(Shape):
 
     id: int
     run: int
+    rank: int
+    stream: Literal["log", "stdout", "stderr"]
     time: str
     text: str
 

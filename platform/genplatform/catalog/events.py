@@ -11,8 +11,13 @@ from sqlalchemy.engine import Connection
 from genplatform.catalog import append
 from genplatform.catalog.rows import EventRow, LogRow
 from genplatform.catalog.tables import events, insert_new, jobs, logs
+from genplatform.domain.log_lines import COUNTS, LineNumber
 
 _add = sa.insert(events)
+
+
+# A line's place among those of its Run, whoever printed it.
+_count = logs.c.seq % COUNTS
 
 
 class Events:
@@ -64,6 +69,19 @@ class Events:
             self._in_turn(rows)
             self._db.execute(insert_new(self._db.dialect.name, logs), list(rows))
 
+    def cut_logs(self, tenant: str, job_pk: int, run: int, first: int, last: int, now: float) -> None:
+        """Take away a Run's log lines behind its `first` ones, up to the `last`-th; a line in their place says so."""
+        mine = sa.and_(logs.c.job_pk == job_pk, logs.c.run == run)
+        # In the place of the first line that goes, so that it stands between what stays.
+        said = LineNumber(first + 1)
+        text = f"[{last - first:,} lines are left out here: the first {first:,} and the last of a run are kept]"
+        place = sa.select(logs.c.id).where(mine, _count == said.nth).limit(1).scalar_subquery()
+        marked = sa.update(logs).where(logs.c.id == place).values(seq=said.packed(), text=text)
+        if not self._db.execute(marked).rowcount:
+            row = {"tenant_id": tenant, "job_pk": job_pk, "run": run, "seq": said.packed(), "time": now, "text": text}
+            self._db.execute(insert_new(self._db.dialect.name, logs), [row])
+        self._db.execute(sa.delete(logs).where(mine, _count > said.nth, _count <= last))
+
     def _in_turn(self, rows: Sequence[dict[str, Any]]) -> None:
         """Let nobody else append to these jobs until this transaction is over.
 
@@ -84,13 +102,16 @@ class Events:
         since: float | None,
         tail: int | None,
         limit: int,
+        search: str | None = None,
     ) -> list[LogRow]:
-        """Return log lines of a job, oldest first; `tail` keeps only that many newest ones."""
+        """Return log lines of a job, oldest first: those with `search` in them, and only the `tail` newest ones."""
         query = sa.select(logs).where(logs.c.job_pk == job_pk, logs.c.id > after)
         if run is not None:
             query = query.where(logs.c.run == run)
         if since is not None:
             query = query.where(logs.c.time >= since)
+        if search is not None:
+            query = query.where(logs.c.text.icontains(search, autoescape=True))
         if tail is None:
             return [LogRow.of(r) for r in self._db.execute(query.order_by(logs.c.id).limit(limit))]
         newest = self._db.execute(query.order_by(logs.c.id.desc()).limit(min(tail, limit)))

@@ -10,6 +10,7 @@ from genplatform.catalog import JobRow, Transaction
 from genplatform.domain.history import MOVES
 from genplatform.domain.job import JobKind
 from genplatform.domain.keys import JobKey
+from genplatform.domain.log_lines import FIRST_KEPT, LAST_KEPT, SLACK, LineNumber
 from genplatform.errors import BadRequest
 from genplatform.services import wire
 from genplatform.services.context import Wiring
@@ -65,6 +66,10 @@ def _fold_job(tx: Transaction, job: JobRow, reports: list[wire.Report], now: flo
             logs.append(row | {"run": report.run, "seq": line.seq, "time": line.time, "text": _clean(line.text)})
     tx.events.add_many(events)
     tx.events.add_logs(logs)
+    for run in sorted({line["run"] for line in logs}):
+        newest = max(LineNumber.of(line["seq"]).nth for line in logs if line["run"] == run)
+        if newest > FIRST_KEPT + LAST_KEPT + SLACK:
+            tx.events.cut_logs(job.tenant_id, job.id, run, FIRST_KEPT, newest - LAST_KEPT, now)
 
 
 def _kind(said: str) -> str:

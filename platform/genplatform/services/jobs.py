@@ -57,12 +57,13 @@ def logs(
     after: int = 0,
     tail: int | None = None,
     since: float | None = None,
+    search: str | None = None,
     limit: int = 1000,
 ) -> dict[str, Any]:
-    """Return log lines, oldest first; `next` is the last id seen."""
+    """Return log lines, oldest first; `next` is the last id seen. `search` keeps those with a text in them."""
     with w.catalog.read() as tx:
         row = lookup.job(tx, tenant, ref)
-        page = tx.events.log_page(row.id, run=run, after=after, since=since, tail=tail, limit=limit)
+        page = tx.events.log_page(row.id, run=run, after=after, since=since, tail=tail, limit=limit, search=search)
     return {"lines": [present.log_line(line) for line in page], "next": page[-1].id if page else after}
 
 

@@ -79,8 +79,8 @@ def artifact(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]
     now = w.clock()
     with w.catalog.write() as tx:
         job = current_job(tx, key)
-        if job.job_state not in AT_WORK:
-            raise _fenced(key)  # a cancel that was acknowledged lets nothing more into the record
+        if job.job_state not in AT_WORK and said.kind != "log":
+            raise _fenced(key)  # a cancel that was acknowledged lets nothing more into the record but words
         if any((a.key, a.run) == (said.key, key.run) for a in tx.artifacts.of_job(job.id, said.kind)):
             return {}  # told again, because the answer was lost
         values = said.model_dump(exclude={"job_id"})

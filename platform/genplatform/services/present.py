@@ -17,6 +17,7 @@ from genplatform.catalog import (
 )
 from genplatform.domain import layout
 from genplatform.domain.job import JobKind
+from genplatform.domain.log_lines import LineNumber
 from genplatform.domain.states import JobState
 from genplatform.domain.times import rfc3339
 from genplatform.services.context import Wiring
@@ -92,7 +93,9 @@ def event(row: EventRow) -> dict[str, Any]:
 
 def log_line(row: LogRow) -> dict[str, Any]:
     """Return one log line."""
-    return {"id": row.id, "run": row.run, "time": rfc3339(row.time), "text": row.text}
+    _, rank, stream = LineNumber.of(row.seq)
+    said = {"id": row.id, "run": row.run, "rank": rank, "stream": stream.word}
+    return said | {"time": rfc3339(row.time), "text": row.text}
 
 
 def artifact(w: Wiring, row: ArtifactRow) -> dict[str, Any]:

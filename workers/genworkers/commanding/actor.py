@@ -13,7 +13,7 @@ from typing import Any
 from genplatform.domain import layout
 from genplatform.domain.keys import RunKey
 from genplatform.domain.paths import is_within
-from genplatform.errors import BadRequest
+from genplatform.errors import BadRequest, GenctlError
 from genplatform.store import Store
 from genworkers.commanding import endings
 from genworkers.commanding.child import Child, NotStarted
@@ -34,6 +34,7 @@ GRACE_SECONDS = {LOST: 0.0, CANCEL: 5.0, PAUSE: 30.0}
 GRACE = 8.0
 # What holds the command's output open although all of its processes have ended cannot be waited for.
 LAST_WORDS_SECONDS = 5.0
+LOG_SECONDS = 10.0
 
 
 class CommandActor(OneRun):
@@ -60,12 +61,14 @@ class CommandActor(OneRun):
         kept.restore()
         memory = endings.OutOfMemory()
         argv = _words(self._order)
-        listening = Listening(self._outbox)
+        listening = Listening(self._outbox, folders.transcript)
         try:
             child = Child(argv, _where(self._order, folders), environment(self._order, folders))
         except NotStarted as error:
             return self._fail(endings.refused(error, argv[0]))
-        code, stopped = self._watch(child, listening, kept)
+        code, stopped, transcript = self._watch(child, listening, kept)
+        if transcript is not None and self._stop.reason != LOST:
+            self._keep_log(transcript, store)
         if stopped is not None or self._stop.reason in {LOST, CANCEL}:
             return self._stopped(stopped or str(self._stop.reason), kept)
         kept.keep()
@@ -73,25 +76,26 @@ class CommandActor(OneRun):
             return self._fail(endings.failure(code, listening.last_words(), out_of_memory=memory.happened()))
         return self._publish(folders, store)
 
-    def _watch(self, child: Child, listening: Listening, kept: CheckpointFolder) -> tuple[int | None, str | None]:
-        """Return the command's code, and why it was asked to stop before it ended, or None."""
+    def _watch(
+        self, child: Child, listening: Listening, kept: CheckpointFolder
+    ) -> tuple[int | None, str | None, Path | None]:
+        """Return the command's code, why it was asked to stop before it ended, if it was, and what it printed."""
         over = threading.Event()
         every = float(self._order["checkpoint_every"])
         threads = [
             threading.Thread(target=kept.watch, args=(every, over), name="kept", daemon=True),
-            threading.Thread(target=self._end_when_asked, args=(child, over), name="stopping", daemon=True),
+            threading.Thread(target=self._end_when_asked, args=(child, listening, over), name="stopping", daemon=True),
         ]
         listening.start(child)
         for thread in threads:
             thread.start()
         code = child.wait()
         over.set()
-        listening.finish(LAST_WORDS_SECONDS)
         for thread in threads:
             thread.join()
-        return code, self._asked
+        return code, self._asked, listening.finish(LAST_WORDS_SECONDS)
 
-    def _end_when_asked(self, child: Child, over: threading.Event) -> None:
+    def _end_when_asked(self, child: Child, listening: Listening, over: threading.Event) -> None:
         """Ask the command to end when the Run is asked to stop, and end it by force after its grace."""
         while not self._stop.wait(0.1):
             if over.is_set():
@@ -100,15 +104,25 @@ class CommandActor(OneRun):
             return
         reason = str(self._stop.reason)
         self._asked = reason
-        self._outbox.log(f"Asked to stop ({reason}): its processes are sent SIGTERM.")
+        listening.say(f"Asked to stop ({reason}): its processes are sent SIGTERM.")
         child.terminate()
         if not over.wait(GRACE_SECONDS.get(reason, GRACE)):
-            self._outbox.log("It did not end by itself in time: its processes are killed.")
+            listening.say("It did not end by itself in time: its processes are killed.")
             child.kill()
 
     def _stopped(self, reason: str, kept: CheckpointFolder) -> str:
         step = None if reason in {LOST, CANCEL} else kept.keep()
         return self._let_go(reason, step)
+
+    def _keep_log(self, transcript: Path, store: Store) -> None:
+        """Store what the command printed; a Run is no worse for a log that cannot be kept."""
+        key = layout.log(RunKey(self._order["tenant"], self._order["job_id"], int(self._order["run"])))
+        try:
+            stored = patiently(lambda: store.put_file(transcript, key), LOG_SECONDS)
+        except GenctlError as error:
+            self._outbox.log(f"What it printed could not be kept in the store: {error.message}")
+        else:
+            self._outbox.artifact("log", stored, None)
 
     def _publish(self, folders: Folders, store: Store) -> str:
         key = layout.files(RunKey(self._order["tenant"], self._order["job_id"], int(self._order["run"])))

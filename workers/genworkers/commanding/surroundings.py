@@ -48,9 +48,14 @@ class Folders:
         """For what a program writes for a moment."""
         return self.scratch / "tmp"
 
+    @property
+    def transcript(self) -> Path:
+        """Where what the program prints is written down."""
+        return self.scratch / "transcript"
+
     def make(self) -> None:
         """Make them."""
-        for folder in (self.work, self.output, self.checkpoint, self.temporary):
+        for folder in (self.work, self.output, self.checkpoint, self.temporary, self.transcript):
             folder.mkdir()
 
 

@@ -1,0 +1,72 @@
+"""All that a command printed, in a file: its beginning and its end, bounded, with a word of what is left out between.
+
+Each line has its time, its rank and where it was printed before it.
+"""
+
+from __future__ import annotations
+
+from io import BufferedWriter
+from pathlib import Path
+
+from genplatform.domain.times import rfc3339
+from genworkers.commanding.sieve import Line
+
+HEAD_BYTES = 4 << 20
+TAIL_BYTES = 4 << 20  # at least; at most twice as much
+RANK = 0
+
+
+class Transcript:
+    """Written line by line below `folder`, and put together in the end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._out: BufferedWriter | None = self._open("head")
+        self._room = HEAD_BYTES
+        self._parts: list[tuple[str, int]] = [("head", 0)]  # with how many lines each has
+        self._left_out = 0
+        self._number = 0
+
+    def add(self, line: Line) -> None:
+        """Write a line."""
+        data = f"{rfc3339(line.time)} {RANK} {line.stream.word} {line.text}\n".encode("utf-8", "replace")
+        if len(data) > self._room:
+            self._next_part()
+        name, lines = self._parts[-1]
+        self._parts[-1] = name, lines + 1
+        self._room -= len(data)
+        if self._out is not None:
+            self._out.write(data)
+
+    def close(self) -> Path | None:
+        """Put it together and return the file; None when there is not one line."""
+        self._close_part()
+        if not any(lines for _, lines in self._parts):
+            return None
+        whole = self._folder / "transcript.log"
+        with whole.open("wb") as out:
+            for index, (name, _) in enumerate(self._parts):
+                if index == 1 and self._left_out:
+                    out.write(f"[{self._left_out:,} lines are left out here]\n".encode())
+                out.write((self._folder / f"{name}.part").read_bytes())
+        return whole
+
+    def _next_part(self) -> None:
+        self._close_part()
+        if len(self._parts) == 3:
+            name, lines = self._parts.pop(1)
+            self._left_out += lines
+            (self._folder / f"{name}.part").unlink()
+        self._number += 1
+        name = f"tail-{self._number}"
+        self._parts.append((name, 0))
+        self._out = self._open(name)
+        self._room = TAIL_BYTES
+
+    def _open(self, name: str) -> BufferedWriter:
+        return (self._folder / f"{name}.part").open("wb")
+
+    def _close_part(self) -> None:
+        if self._out is not None:
+            self._out.close()
+            self._out = None
