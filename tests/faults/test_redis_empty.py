@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.platform, pytest.mark.timeout(600)]
 # Two of this size do not run beside a training run: the second one waits for the first.
 SIZE = logical_cpus(os.cpu_count() or 1) // 2
 HALF = "kind: generate\nname: {name}\nmodel: noise@1\ncount: {count}\nresources: {{cpus_per_worker: {size}}}\n"
-FEW = 20
+FEW = 5 * 64  # of so many shards that it does not join the pool that is at work, but waits for a place
 # A heartbeat that Redis does not hear of costs the API two; a publication, one to three.
 LOST_HINTS = 8
 
