@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
+from unittest.mock import patch
 
 from acts import choose
 from laws import LawBroken, published_bytes
@@ -14,7 +15,7 @@ from world import World
 
 from genplatform.domain.states import TERMINAL_RUN_STATES
 from genplatform.domain.times import RECONCILE_SECONDS
-from genplatform.services import jobs
+from genplatform.services import finish, jobs
 
 STEPS = 30
 # A claim whose answer was lost waits for its lease several times; the longest back-off and start take a minute each.
@@ -42,6 +43,19 @@ class Verdict:
         return f"{self.message}\nseed {self.seed}; its last lines:\n{last}\nAgain: {again}"
 
 
+class InTurn:
+    """What is written by many threads elsewhere, one after the other: a history has one thread."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.map = map
+
+    def __enter__(self) -> InTurn:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing behind."""
+
+
 def play(seed: int, ground: Ground, steps: int = STEPS) -> Verdict:
     """Play one history."""
     ground.clear()
@@ -52,7 +66,8 @@ def play(seed: int, ground: Ground, steps: int = STEPS) -> Verdict:
     logger.setLevel(logging.ERROR)
     logger.addHandler(world.dispatchers.surprises)
     try:
-        _play(world, steps)
+        with patch.object(finish, "ThreadPoolExecutor", InTurn):
+            _play(world, steps)
     except LawBroken as broken:
         verdict.law, verdict.message = broken.law, str(broken)
     finally:
