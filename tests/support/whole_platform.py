@@ -31,8 +31,10 @@ WHO = """
 import json, sys
 import ray
 from ray.util import list_named_actors
+from genplatform.engine.ray_runners import RayRunners
 ray.init(address=sys.argv[1], namespace=sys.argv[2], log_to_driver=False, logging_level="error")
-pings = {name: ray.get_actor(name).ping.remote() for name in list_named_actors()}
+became = {runner: name for name, runner in RayRunners(sys.argv[2]).became(list_named_actors()).items()}
+pings = {became.get(name, name): ray.get_actor(name).ping.remote() for name in list_named_actors()}
 print(json.dumps({name: ray.get(ping, timeout=60)["pid"] for name, ping in pings.items()}))
 """
 
