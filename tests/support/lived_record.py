@@ -38,7 +38,7 @@ def live(p: SmallPlatform) -> dict[str, str]:
     worker = p.worker(p.open(submitted(generate("made", model="trained@latest"), "made")))
     p.clock.go(3)
     worker.work()
-    finish.finish(p.w, p.term(), p.row(ids["made"]))
+    finish.finish(p.w, p.term(), [p.row(ids["made"])])
 
     lost = submitted(train("again"), "again")
     for cause in (Cause.NODE_LOST, Cause.PREEMPTED):

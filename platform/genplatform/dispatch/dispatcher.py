@@ -68,6 +68,7 @@ class Dispatcher:
         self._leftovers = Leftovers(w)
         self._warm = 0  # runners that were ready when they were looked at last
         self.term: int | None = None
+        self.has_work = True  # whether the last round saw anything queued or at work
 
     def tick(self, *, start: bool = True) -> bool:
         """Do one round; tells whether this dispatcher leads. With `start` false nothing new is started."""
@@ -134,6 +135,7 @@ class Dispatcher:
         self._try("survey", self._go_on)
         self._try("intake", self._intake)
         jobs = reconcile.open_jobs(self._w)
+        self.has_work = bool(jobs) or len(self._line) > 0
         self._try("deaths", lambda: self._losses.deaths(term, jobs))
         if now - self._swept >= SWEEP_SECONDS:
             self._swept = now

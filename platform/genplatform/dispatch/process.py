@@ -15,6 +15,8 @@ from genplatform.errors import GenctlError
 log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.5
+# With nothing queued and nothing at work a wake says what is new; a round looks after what has a time.
+STILL_SECONDS = 2.0
 SERVING_SECONDS = 0.5
 DRAIN_SECONDS = 15.0
 TROUBLE_SECONDS = 1.0
@@ -37,7 +39,7 @@ def run(
         keeper.came_round()
         try:
             if dispatcher.tick():
-                wait_for_wake(IDLE_SECONDS)
+                wait_for_wake(IDLE_SECONDS if dispatcher.has_work else STILL_SECONDS)
             else:
                 over.wait(IDLE_SECONDS)  # a wake is heard once: it is for the one that leads
         except GenctlError as error:

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 from dispatched import Dispatched
-from small_platform import HandClock, train
+from small_platform import HandClock, generate, train
 
 from genplatform.dispatch import process
 from genplatform.dispatch.keeper import STUCK_SECONDS, Keeper
+from genplatform.dispatch.process import IDLE_SECONDS, STILL_SECONDS
 from genplatform.dispatch.serving import ServingController
 from genplatform.engine.inline import InlineServing
 from genplatform.errors import Unavailable
@@ -115,3 +116,22 @@ def test_one_that_stands_by_leaves_the_wakes_to_the_one_that_leads(
     process.run(standby, ServingController(d.w, InlineServing()), Keeper(standby.renew, d.clock), wait)
 
     assert (rounds, heard) == ([False] * 3, [])
+
+
+@pytest.mark.usefixtures("signals")
+def test_with_nothing_to_do_it_goes_round_less_often(d: Dispatched) -> None:
+    waited: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waited.append(seconds)
+        if len(waited) == 1:
+            d.one(generate("g", count=64))
+        if len(waited) == 2:
+            d.workers(d.job("g")["id"])[0].work()
+        if len(waited) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return True
+
+    process.run(d.dispatcher, ServingController(d.w, InlineServing()), Keeper(d.dispatcher.renew, d.clock), wait)
+
+    assert waited == [STILL_SECONDS, IDLE_SECONDS, IDLE_SECONDS, STILL_SECONDS]

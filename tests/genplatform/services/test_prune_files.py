@@ -74,7 +74,7 @@ def test_who_still_holds_a_pruned_job_has_nothing_to_sweep(p: SmallPlatform) -> 
     """A dispatcher that remembers the job of a while ago."""
     g, worker = p.generating()
     worker.work()
-    until(lambda: p.state(g) == "succeeded", lambda: finish.finish(p.w, p.term(), p.row(g)))
+    until(lambda: p.state(g) == "succeeded", lambda: finish.finish(p.w, p.term(), [p.row(g)]))
     row = p.row(g)
     newest(p)
     p.clock.go(1)
