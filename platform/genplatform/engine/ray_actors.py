@@ -175,6 +175,10 @@ class RayActors:
             answered, _ = ray.wait(list(pings), num_returns=len(pings), timeout=seconds)
         found = {name: Liveness.SILENT if name in handles else Liveness.GONE for name in names}
         found.update({pings[ref]: _answer(ref) for ref in answered})
+        for ref in answered:
+            # The first answer tells the node; the ping that was sent with the start may be slower than this one.
+            if found[pings[ref]] is Liveness.ALIVE and pings[ref] in self._watched:
+                self._watched[pings[ref]].pinged = ref
         return {name: state.value for name, state in found.items()}
 
     def actors(self) -> list[str]:

@@ -95,8 +95,10 @@ class Cluster:
     def processes(self, title: str) -> list[int]:
         """The pids of the cluster's processes that are called so."""
         token = self._cluster.environment["RAY_AUTH_TOKEN_PATH"]
-        found = [p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [""])[0].rstrip() == title]
-        return [p.pid for p in found if p.environ().get("RAY_AUTH_TOKEN_PATH") == token]
+        # What psutil cannot read it gives as None: a process that has just ended is no error.
+        found = [p for p in psutil.process_iter(["cmdline", "environ"]) if (p.info["environ"] or {})]
+        mine = [p for p in found if p.info["environ"].get("RAY_AUTH_TOKEN_PATH") == token]
+        return [p.pid for p in mine if (p.info["cmdline"] or [""])[0].rstrip() == title]
 
 
 @pytest.fixture
