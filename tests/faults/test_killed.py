@@ -15,6 +15,8 @@ from whole_platform import WholePlatform, eventually, kill
 
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(600)]
 
+TRIES = 3
+
 
 def killed_part(name: str) -> Callable[[WholePlatform], int]:
     return lambda platform: platform.part(name)
@@ -122,14 +124,18 @@ def test_generating_publishes_each_item_once(
     claims_again: bool,
     record_property: Callable[[str, object], None],
 ) -> None:
-    job = submitted(platform, GENERATE.format(name=name))
-    record_property("killed_at", platform.partway(job))
+    for _ in range(TRIES):
+        job = submitted(platform, GENERATE.format(name=name))
+        record_property("killed_at", platform.partway(job))
+        kill(victim(platform))
+        done = platform.finished(job, 300)
+        assert done["state"] == "succeeded", (done, platform.logs())
+        again = max(claims_of(items_made_once(platform, done))) > 1
+        if again or not claims_again:
+            break
+        # The worker was hit between two claims.
 
-    kill(victim(platform))
-    done = platform.finished(job, 300)
-
-    assert done["state"] == "succeeded", (done, platform.logs())
-    assert (max(claims_of(items_made_once(platform, done))) > 1) is claims_again
+    assert again is claims_again
 
 
 def test_nothing_of_a_lost_claim_is_left_in_the_outputs(platform: WholePlatform) -> None:

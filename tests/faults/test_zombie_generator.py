@@ -20,7 +20,7 @@ from genplatform.domain.states import ShardState
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(600)]
 
 # Enough to keep the other worker at work until the zombie's lease is over.
-MANY = 10_000
+MANY = 25_000
 GENERATE = f"kind: generate\nname: zombie-generator\nmodel: noise@1\ncount: {MANY}\nresources: {{workers: 2}}\n"
 TRIES = 20
 

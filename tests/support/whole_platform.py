@@ -33,9 +33,12 @@ import ray
 from ray.util import list_named_actors
 from genplatform.engine.ray_runners import RayRunners
 ray.init(address=sys.argv[1], namespace=sys.argv[2], log_to_driver=False, logging_level="error")
-became = {runner: name for name, runner in RayRunners(sys.argv[2]).became(list_named_actors()).items()}
-pings = {became.get(name, name): ray.get_actor(name).ping.remote() for name in list_named_actors()}
-print(json.dumps({name: ray.get(ping, timeout=60)["pid"] for name, ping in pings.items()}))
+runners, names = RayRunners(sys.argv[2]), list_named_actors()
+became = {runner: name for name, runner in runners.became(names).items()}
+at_work = [name for name in names if name in became or not runners.is_one(name)]
+pings = {ray.get_actor(name).ping.remote(): became.get(name, name) for name in at_work}
+answered, _ = ray.wait(list(pings), num_returns=len(pings), timeout=1) if pings else ([], [])
+print(json.dumps({pings[ping]: ray.get(ping)["pid"] for ping in answered}))
 """
 
 
@@ -130,7 +133,8 @@ class WholePlatform:
 
     def actor(self, marks: str) -> int:
         """The pid of the Ray worker process whose title names `marks`, such as RunActor."""
-        return int(eventually(lambda: next(iter(self.actors(marks)), None)))
+        # The oldest: one that is only coming to be has nothing to lose yet.
+        return int(eventually(lambda: min(self.actors(marks), key=_age, default=None)))
 
     def actors(self, marks: str) -> list[int]:
         """The pids of all such Ray worker processes there are now."""
@@ -140,7 +144,7 @@ class WholePlatform:
         ]
 
     def workers(self) -> dict[str, int]:
-        """The pids of the actors, by name, as Ray and they themselves know them."""
+        """The pids of the actors that answer now, by name, as Ray and they themselves know them."""
         env = psutil.Process(self.part("dispatcher")).environ()
         asked = [sys.executable, "-c", WHO, env["RAY_ADDRESS"], NAMESPACE]
         told = subprocess.run(asked, env=env, capture_output=True, text=True, timeout=120, check=True).stdout
@@ -168,6 +172,13 @@ class WholePlatform:
             return process.environ().get("GENCTL_HOME") == str(self.home)
         except psutil.Error:
             return False
+
+
+def _age(pid: int) -> float:
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.Error:
+        return float("inf")
 
 
 def kill(pid: int) -> None:
