@@ -15,13 +15,13 @@ pytestmark = [pytest.mark.platform, pytest.mark.timeout(300)]
 
 # Counts its runs in its checkpoint folder, and in the second one leaves the count.
 TWICE = """
-import os, pathlib, time
+import os, pathlib, signal
 folder = pathlib.Path(os.environ["GENCTL_CHECKPOINT_DIR"])
 with (folder / "runs").open("a") as file:
     file.write(os.environ["GENCTL_RUN"] + "\\n")
 print("counted", flush=True)
 while os.environ["GENCTL_RUN"] == "1":
-    time.sleep(0.1)
+    signal.pause()
 (pathlib.Path(os.environ["GENCTL_OUTPUT_DIR"]) / "runs.txt").write_text((folder / "runs").read_text())
 """
 

@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,7 +39,7 @@ def where() -> str:
     return node_name(nodes[0]["NodeName"], nodes[0]["NodeManagerAddress"], hostname) if nodes else hostname
 
 
-class Actor:
+class Actor(ABC):
     """One order's worker. `start` returns at once; `join` returns the end: what `_execute` returned, lost or
     unreachable. It raises when the work broke in a way that nobody expected, before or between what it told.
 
@@ -80,14 +81,14 @@ class Actor:
             raise RuntimeError(self._broke)
         return self._outcome
 
-    def _execute(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _execute(self) -> str: ...
 
-    def _alive(self) -> dict[str, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def _alive(self) -> dict[str, Any]: ...
 
-    def _told_to_stop(self, entry: Mapping[str, Any]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _told_to_stop(self, entry: Mapping[str, Any]) -> None: ...
 
     def _run(self) -> None:
         try:

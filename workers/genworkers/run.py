@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,8 +50,8 @@ class OneRun(Actor):
             # Nothing that this run could still deliver would be taken.
             self._client.give_up()
 
-    def _work(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _work(self) -> str: ...
 
     def _execute(self) -> str:
         self._client.started({**self._ids, "node": self._node, "worker": self._order["actor"]})

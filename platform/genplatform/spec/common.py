@@ -7,6 +7,7 @@ built yet is refused with a sentence that says so, and never accepted and ignore
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -231,9 +232,9 @@ class JobSpec(SpecPart):
         """Return what the fields alone cannot tell of a document, whatever else is wrong with it."""
         return ()
 
+    @abstractmethod
     def default_name(self) -> str:
         """Return the name of a job that was given none."""
-        raise NotImplementedError
 
     def completed(self, name: str) -> JobSpec:
         """Return the spec with `name`, and with every default that depends on it filled in."""

@@ -262,7 +262,7 @@ def test_what_a_run_held_is_given_back_though_nobody_watched_it_die(
 
     heir.tend(None)
 
-    eventually(lambda: heir.capacity().free_cpus == 4.0)
+    assert eventually(lambda: heir.capacity().free_cpus == 4.0)
 
 
 def test_what_is_too_much_is_ended_and_none_at_all_is_kept_if_asked(warm: RayEngine, cluster: Cluster) -> None:
