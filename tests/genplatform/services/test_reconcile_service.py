@@ -89,11 +89,15 @@ def test_nothing_of_a_cancelled_job_is_offered(p: SmallPlatform) -> None:
 
 
 def test_without_redis_nothing_is_restored_and_nothing_breaks(p: SmallPlatform) -> None:
-    p.generating()
-    p.open(p.one(train()))
+    g, _ = p.generating()
+    t = p.one(train())
+    p.open(t)
     p.queues.reachable = False
 
     reconcile.restore(p.w, reconcile.open_jobs(p.w))
+
+    p.queues.reachable = True
+    assert (p.state(g), p.state(t)) == ("starting", "starting")
 
 
 def test_reasons_are_noted_of_queued_jobs_alone(p: SmallPlatform) -> None:
