@@ -27,7 +27,10 @@ def test_work_under_way_ends_right(
 
     assert (trained["state"], generated["state"]) == ("succeeded", "succeeded"), (trained, generated, platform.logs())
     # The worker of a train Run is its Run's; those of a generate job's pool may come and go within one.
-    assert [(r["state"], r["cause"]) for r in trained["runs"]] == [("lost", "node_lost"), ("succeeded", None)]
+    ends = [(r["state"], r["cause"]) for r in trained["runs"]]
+    # The first loss is retried at once; Ray as a whole is started anew after, and may take that second Run with it.
+    assert (ends[0], ends[-1]) == (("lost", "node_lost"), ("succeeded", None))
+    assert len(ends) == 2 or ends[1:-1] == [("lost", "node_lost")]
     assert [(r["state"], r["cause"]) for r in generated["runs"]] == [("succeeded", None)]
     assert model_digest(platform, trained) == undisturbed
     assert max(claims_of(items_made_once(platform, generated))) > 1

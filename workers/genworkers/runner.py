@@ -35,6 +35,7 @@ class Runner:
 
     def __init__(self, order: Mapping[str, Any]) -> None:
         self._node = where()
+        self._raylet = os.getppid()
         self._taking = threading.RLock()
         self._taken = threading.Event()
         self._worker: Any = None
@@ -67,11 +68,16 @@ class Runner:
             self._taken.set()
 
     def ping(self) -> dict[str, Any]:
-        """Give a sign of life: the worker's own, or while there is none, whether the node has room for an idle one."""
+        """Give a sign of life: the worker's own, or while there is none, whether it is of use.
+
+        That is, whether the node has room for an idle one; and whether it lost its raylet, after which Ray ends it
+        within a second.
+        """
         if self._worker is not None:
             told: dict[str, Any] = self._worker.ping()
             return told
-        return {"pid": os.getpid(), "node": self._node, "roomy": self._is_roomy()}
+        orphaned = os.getppid() != self._raylet
+        return {"pid": os.getpid(), "node": self._node, "roomy": self._is_roomy(), "orphaned": orphaned}
 
     def stop(self, reason: str) -> None:
         """Ask the worker to stop; one that is just coming to be hears it when it is there."""

@@ -44,6 +44,8 @@ PAUSE_SECONDS = 60.0
 WARMING_SECONDS = 120.0
 SILENT_SECONDS = 20.0
 FOUND_SECONDS = 0.5
+# One that waits answers within milliseconds; whoever hands out work does not wait longer for one that does not.
+PROOF_SECONDS = 0.5
 
 Entry = Mapping[str, Any]
 
@@ -101,13 +103,16 @@ class RayRunners:
     ) -> tuple[Any, Any, PlacementGroup | None] | None:
         """Have an idle runner become the actor; returns its handle, what comes of telling it, and what it holds.
 
-        None when none is ready on a node that has the room and is not to be avoided.
+        None when none is ready on a node that has the room and is not to be avoided. What was said a while ago
+        proves nothing: when a node dies, the run that was lost with it is to be started again at once.
         """
         ready = [runner for runner in self._ready() if runner in existing and _node(runner) not in avoid]
         room = available_resources_per_node() if ready else {}
         entry = {"name": name, "actor": actor, "order": dict(order), "cpus": cpus}
         for runner in ready:
             if room.get(_node(runner), {}).get("CPU", 0.0) < cpus:
+                continue
+            if not self._is_fit(self._idle[runner]):
                 continue
             one = self._idle.pop(runner)
             if not self._enter(runner, entry):
@@ -210,6 +215,18 @@ class RayRunners:
 
     def _ready(self) -> list[str]:
         return [name for name, one in self._idle.items() if self._has_answered(one) or one.answered]
+
+    def _is_fit(self, one: _Idle) -> bool:
+        """Tell whether a runner answers this moment, on a node that lives; one that does not is ready no more."""
+        proof = one.handle.ping.remote()
+        done, _ = ray.wait([proof], timeout=PROOF_SECONDS)
+        try:
+            # One that another dispatcher has made a worker answers as that.
+            one.answered = bool(done) and not ray.get(proof, timeout=0).get("orphaned", True)
+        except RayError:
+            one.answered = False
+        one.asked = proof
+        return one.answered
 
     def _has_answered(self, one: _Idle) -> bool:
         """Tell whether what was asked last is answered, and note what the answer says."""

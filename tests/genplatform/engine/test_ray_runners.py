@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from engine_actors import FULL_RUNNER, PATIENT, QUICK_RUNNER
+from engine_actors import FULL_RUNNER, PATIENT, QUICK_RUNNER, QuickRunner
 from ray_cluster import RayCluster, eventually, ray_cluster
 
 from genplatform.engine.ray_engine import NAMESPACE, RayEngine
@@ -249,6 +249,27 @@ def test_a_killed_runner_is_replaced_and_only_a_run_that_it_had_is_told_as_a_dea
     assert [(death, death.end) for death in deaths + warm.deaths()] == ([(name, End.PROCESS)] if busy else [])
     assert warm.actors() == []
     eventually(lambda: warm.capacity().free_cpus == 4.0)
+
+
+def test_a_runner_that_stands_still_is_handed_nothing(
+    warm: RayEngine, cluster: Cluster, name: str, pid_file: Path
+) -> None:
+    (idle,) = cluster.processes("ray::QuickRunner")
+    os.kill(idle, signal.SIGSTOP)
+
+    pid = start(warm, name, pid_file)
+
+    os.kill(idle, signal.SIGCONT)
+    assert pid != idle
+    assert warm.actors() == [name]
+
+
+def test_a_runner_whose_raylet_died_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = QuickRunner({})
+    before = runner.ping()["orphaned"]
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+
+    assert (before, runner.ping()["orphaned"]) == (False, True)
 
 
 def test_what_a_run_held_is_given_back_though_nobody_watched_it_die(
