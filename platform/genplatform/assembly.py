@@ -87,7 +87,7 @@ def run_dispatcher(settings: Settings, api_url: str) -> None:
     engine = RayEngine(settings.ray_address)
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     warmth = Warmth(w.steady, settings.warm_runners, _warm_idle(settings))
-    dispatcher = Dispatcher(w, engine, holder, api_url, warmth)
+    dispatcher = Dispatcher(w, engine, holder, api_url, warmth, autoscales=settings.autoscales)
     controller = ServingController(w, RayServing(settings.ray_address))
     keeper = Keeper(dispatcher.renew, time.monotonic)
     process.run(dispatcher, controller, keeper, w.queues.wait_for_wake)

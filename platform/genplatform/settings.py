@@ -26,6 +26,7 @@ class Settings:
     Empty strings mean: not given. `home` is the local platform's folder; `url` and
     `api_key` name a remote platform for the clients. `warm_runners` idle processes a node
     are kept for runs, none once nothing was started for the time `warm_idle` (such as 30m).
+    Where Ray `autoscales`, a job that no node could hold is not refused: one may come that can.
     `local_folders` are those whose files jobs may name by their paths.
     """
 
@@ -38,6 +39,7 @@ class Settings:
     ray_address: str = ""
     warm_runners: int = 1
     warm_idle: str = ""
+    autoscales: bool = False
     local_folders: tuple[str, ...] = ()
 
     @property
@@ -123,6 +125,7 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
         ray_address=env.get("GENCTL_RAY_ADDRESS", ""),
         warm_runners=_count("GENCTL_WARM_RUNNERS", env.get("GENCTL_WARM_RUNNERS", ""), 1),
         warm_idle=env.get("GENCTL_WARM_IDLE", ""),
+        autoscales=_switch("GENCTL_RAY_AUTOSCALES", env.get("GENCTL_RAY_AUTOSCALES", "")),
         local_folders=tuple(filter(None, env.get("GENCTL_LOCAL_FOLDERS", "").split(os.pathsep))),
     )
 
@@ -136,6 +139,13 @@ def _count(name: str, text: str, default: int) -> int:
             f"{name} is {text!r}, which is no whole number.", f"Set it to 0 or more, such as {default}."
         )
     return int(text)
+
+
+def _switch(name: str, text: str) -> bool:
+    """Read what is on or off; off where it is not given."""
+    if text not in ("", "0", "1"):
+        raise SettingsError(f"{name} is {text!r}, which is neither 0 nor 1.", "Set it to 1, or leave it out.")
+    return text == "1"
 
 
 def environment(**changes: str | None) -> dict[str, str]:

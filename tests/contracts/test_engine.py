@@ -93,6 +93,7 @@ def test_capacity_of_an_idle_cluster_is_all_free(engine: Engine) -> None:
 
     assert (capacity.cpus, capacity.free_cpus) == (4.0, 4.0)
     assert (capacity.gpus, capacity.free_gpus) == (0.0, 0.0)
+    assert [(node.cpus, node.gpus) for node in capacity.nodes] == [(4.0, 0.0)]
 
 
 def test_what_a_started_actor_takes_is_free_no_more_and_free_again_after_its_end(engine: Engine, name: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from genplatform.domain.job import Capacity
+from genplatform.domain.job import Capacity, NodeSize
 from genplatform.engine.seam import Death, End, Engine, Liveness
 from genplatform.errors import GenctlError, Unavailable
 
@@ -72,7 +72,8 @@ class HandEngine(Engine):
         self._reach()
         free_cpus = sum(max(0.0, self._free_cpus(node)) for node in self.nodes() if node not in avoid)
         free_gpus = self.gpus - sum(one.gpus for one in self.table.values())
-        return Capacity(sum(self.cpus_of.values()) or self.cpus, self.gpus, free_cpus, max(0.0, free_gpus))
+        sizes = tuple(NodeSize(node, self.cpus_of.get(node, self.cpus), self.gpus) for node in self.nodes())
+        return Capacity(sum(self.cpus_of.values()) or self.cpus, self.gpus, free_cpus, max(0.0, free_gpus), sizes)
 
     def _free_cpus(self, node: str) -> float:
         return self.cpus_of.get(node, self.cpus) - sum(one.cpus for one in self.table.values() if one.node == node)

@@ -24,6 +24,7 @@ from genplatform.dispatch.limits import Limits
 from genplatform.dispatch.line import HeldLine
 from genplatform.dispatch.losses import Losses
 from genplatform.dispatch.pools import Pools
+from genplatform.dispatch.sizes_seen import SizesSeen
 from genplatform.dispatch.starting import Starting
 from genplatform.dispatch.stopping import Stopping, if_reached
 from genplatform.dispatch.survey import Survey
@@ -48,7 +49,16 @@ NEVER = -math.inf
 class Dispatcher:
     """The loop's state and its steps; `tick` is called again and again."""
 
-    def __init__(self, w: Wiring, engine: Engine, holder: str, api_url: str, warmth: Warmth | None = None) -> None:
+    def __init__(
+        self,
+        w: Wiring,
+        engine: Engine,
+        holder: str,
+        api_url: str,
+        warmth: Warmth | None = None,
+        *,
+        autoscales: bool = False,
+    ) -> None:
         self._w = w
         self._engine = engine
         self._holder = holder
@@ -66,6 +76,7 @@ class Dispatcher:
         self._watch = leadership.Watch(w.steady)
         self._swept = self._reconciled = NEVER
         self._leftovers = Leftovers(w)
+        self._sizes = SizesSeen(w.steady, fixed=not autoscales)
         self._warm = 0  # runners that were ready when they were looked at last
         self.term: int | None = None
         self.has_work = True  # whether the last round saw anything queued or at work
@@ -193,7 +204,9 @@ class Dispatcher:
         detail = f"{capacity.free_cpus:g} of {capacity.cpus:g} CPUs and "
         detail += f"{capacity.free_gpus:g} of {capacity.gpus:g} GPUs free"
         detail += f", {self._warm} warm runner{'' if self._warm == 1 else 's'}" if self._warm else ""
-        leadership.tell(self._w, term, {"ray": {"ok": True, "detail": detail}, "avoided": self._avoiding.told()})
+        self._sizes.look(capacity.nodes)
+        told = {"ray": {"ok": True, "detail": detail}, "avoided": self._avoiding.told(), "nodes": self._sizes.told()}
+        leadership.tell(self._w, term, told)
         self._engine.adopt(actors)
         self._pools.know(actors)
         # Read after the actors were listed, under a term that just proved to hold: nothing that runs is a stray.

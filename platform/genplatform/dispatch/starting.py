@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from genplatform.catalog import JobRow
 from genplatform.dispatch.avoiding import Avoiding
@@ -135,4 +136,4 @@ class Starting:
         gpus += sum(workers * size.gpus for workers, size in promised)
         free_cpus = max(0.0, min(seen.free_cpus + idle_cpus, seen.cpus - cpus))
         free_gpus = max(0.0, min(seen.free_gpus + idle_gpus, seen.gpus - gpus))
-        return Capacity(seen.cpus, seen.gpus, free_cpus, free_gpus)
+        return replace(seen, free_cpus=free_cpus, free_gpus=free_gpus)

@@ -79,13 +79,23 @@ class Demand:
 
 
 @dataclass(frozen=True)
+class NodeSize:
+    """What one node has in all; a worker is always on one node."""
+
+    id: str
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
 class Capacity:
-    """What the cluster has, in all and free now."""
+    """What the cluster has, in all and free now; without `nodes` it is taken for one."""
 
     cpus: float
     gpus: float
     free_cpus: float
     free_gpus: float
+    nodes: tuple[NodeSize, ...] = ()
 
 
 @dataclass(frozen=True)

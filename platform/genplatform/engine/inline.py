@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from genplatform.domain.job import Capacity
+from genplatform.domain.job import Capacity, NodeSize
 from genplatform.engine.loading import LoadError, load
 from genplatform.engine.seam import Death, End, Liveness, Served, ServeOrder
 from genplatform.errors import Unavailable
@@ -53,7 +53,7 @@ class InlineEngine:
         """Return the fixed capacity, less what actors hold; nothing is free when this process is to be avoided."""
         self._reach()
         if NODE in avoid:
-            return Capacity(self._cpus, self._gpus, 0.0, 0.0)
+            return Capacity(self._cpus, self._gpus, 0.0, 0.0, self._sizes())
         with self._lock:
             held = list(self._actors.values())
         return Capacity(
@@ -61,7 +61,11 @@ class InlineEngine:
             gpus=self._gpus,
             free_cpus=max(0.0, self._cpus - sum(one.cpus for one in held)),
             free_gpus=max(0.0, self._gpus - sum(one.gpus for one in held)),
+            nodes=self._sizes(),
         )
+
+    def _sizes(self) -> tuple[NodeSize, ...]:
+        return (NodeSize(NODE, self._cpus, self._gpus),)
 
     def start(
         self,

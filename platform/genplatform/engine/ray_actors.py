@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray._private.state import available_resources_per_node  # Ray's developer API, at home here alone
+from ray._private.state import (  # Ray's developer API, at home here alone
+    available_resources_per_node,
+    total_resources_per_node,
+)
 from ray.exceptions import (
     ActorUnavailableError,
     GetTimeoutError,
@@ -80,14 +83,13 @@ class RayActors:
         """Return the names of the nodes that are alive."""
         return sorted(_nodes())
 
-    def capacity(self, avoid: Sequence[str]) -> list[float]:
-        """Return CPUs and GPUs: of the cluster, then free ones less what actors not yet placed will take."""
+    def capacity(self, avoid: Sequence[str]) -> list[Any]:
+        """Return each node's id, CPUs and GPUs, then free CPUs and GPUs less what actors not yet placed will take."""
         # First, so that one placed in between is counted twice for a moment and never not at all.
         waiting = self._unplaced()
-        whole, free = ray.cluster_resources(), _free(avoid)
+        whole, free = total_resources_per_node(), _free(avoid)
         return [
-            float(whole.get("CPU", 0.0)),
-            float(whole.get("GPU", 0.0)),
+            [[node, float(has.get("CPU", 0.0)), float(has.get("GPU", 0.0))] for node, has in whole.items()],
             max(0.0, float(free.get("CPU", 0.0)) - sum(one.cpus for one in waiting)),
             max(0.0, float(free.get("GPU", 0.0)) - sum(one.gpus for one in waiting)),
         ]

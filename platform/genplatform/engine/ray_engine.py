@@ -6,7 +6,7 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from genplatform.domain.job import Capacity
+from genplatform.domain.job import Capacity, NodeSize
 from genplatform.engine.ray_link import RayLink, Refused, shared_link
 from genplatform.engine.seam import POOL_ACTOR, RUN_ACTOR, RUNNER, Death, End, Liveness
 from genplatform.errors import Unavailable
@@ -47,8 +47,10 @@ class RayEngine:
 
     def capacity(self, avoid: Collection[str] = ()) -> Capacity:
         """Return what the cluster has and what is free."""
-        cpus, gpus, free_cpus, free_gpus = self._link.call("capacity", CALL_SECONDS, avoid=sorted(avoid))
-        return Capacity(cpus=cpus, gpus=gpus, free_cpus=free_cpus, free_gpus=free_gpus)
+        nodes, free_cpus, free_gpus = self._link.call("capacity", CALL_SECONDS, avoid=sorted(avoid))
+        sizes = tuple(NodeSize(*node) for node in nodes)
+        cpus, gpus = sum(one.cpus for one in sizes), sum(one.gpus for one in sizes)
+        return Capacity(cpus, gpus, free_cpus, free_gpus, sizes)
 
     def start(
         self,

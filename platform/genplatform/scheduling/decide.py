@@ -17,10 +17,11 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from genplatform.domain.job import Capacity, Demand, Reason, ReasonCode
+from genplatform.domain.job import Capacity, Demand, NodeSize, Reason, ReasonCode
 from genplatform.domain.keys import JobKey
-from genplatform.scheduling.amounts import Amount, least, needed, said, size
+from genplatform.scheduling.amounts import Amount, least, needed, size
 from genplatform.scheduling.line import Line, QueuedJob
+from genplatform.scheduling.room import amounts, impossible
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,18 @@ def decide(line: Line, capacity: Capacity) -> Decision:
     """Decide on the whole line. Equal lines get equal decisions."""
     cluster = Amount.of(capacity.cpus, capacity.gpus)
     free = Amount.of(capacity.free_cpus, capacity.free_gpus).within(cluster)
-    starting, left = _least_for_each(line, free)
+    nodes = capacity.nodes or (NodeSize("", capacity.cpus, capacity.gpus),)
+    never = {file.demand: impossible(file.demand, nodes) for file in line.files()}
+    starting, left = _least_for_each(line, never, free)
     workers = _share_the_rest(starting, left)
     starts = [Start(job, workers[job.order]) for job in starting]
-    return Decision(starts, *_reasons(line, workers, cluster, free))
+    return Decision(starts, *_reasons(line, workers, never, free))
 
 
-def _least_for_each(line: Line, free: Amount) -> tuple[list[QueuedJob], Amount]:
+def _least_for_each(line: Line, never: Mapping[Demand, Reason | None], free: Amount) -> tuple[list[QueuedJob], Amount]:
     """Go down the line; return who starts, and what is left."""
-    needs = {file.demand: needed(file.demand) for file in line.files()}
-    files = [iter(file) for file in line.files() if needs[file.demand].fits(free)]
+    needs = {file.demand: needed(file.demand) for file in line.files() if never[file.demand] is None}
+    files = [iter(file) for file in line.files() if file.demand in needs and needs[file.demand].fits(free)]
     heads = [(place, n) for n, file in enumerate(files) if (place := next(file, None)) is not None]
     heapq.heapify(heads)
     starting = []
@@ -100,16 +103,15 @@ def _share_the_rest(starting: Sequence[QueuedJob], left: Amount) -> dict[int, in
 
 
 def _reasons(
-    line: Line, starting: Mapping[int, int], cluster: Amount, free: Amount
+    line: Line, starting: Mapping[int, int], never: Mapping[Demand, Reason | None], free: Amount
 ) -> tuple[dict[Demand, Reason], QueuedJob | None, Reason | None]:
     """Say why each of the others waits, in words that stay true while it does: no counts, no positions."""
     reasons: dict[Demand, Reason] = {}
     held = []
     for file in line.files():
-        impossible = _impossible(file.demand, cluster)
-        reasons[file.demand] = impossible or _behind_others(file.demand)
+        reasons[file.demand] = never[file.demand] or _behind_others(file.demand)
         place = next((place for place in file if place[1] not in starting), None)
-        if place is not None and impossible is None:
+        if place is not None and never[file.demand] is None:
             held.append(place)
     if not held:
         return reasons, None, None
@@ -120,28 +122,9 @@ def _reasons(
 
 
 def _next_for_running_work(demand: Demand) -> Reason:
-    message = f"It needs {_asked(demand)} and is next: it waits for running work to end."
+    message = f"It needs {amounts(needed(demand))} and is next: it waits for running work to end."
     return Reason(ReasonCode.NO_CAPACITY, message)
 
 
 def _behind_others(demand: Demand) -> Reason:
-    return Reason(ReasonCode.BEHIND_OTHERS, f"It needs {_asked(demand)}; other jobs are ahead of it.")
-
-
-def _asked(demand: Demand) -> str:
-    need = needed(demand)
-    gpus = f" and {said(need.gpus, 'GPU')}" if need.gpus else ""
-    return said(need.cpus, "CPU") + gpus
-
-
-def _impossible(demand: Demand, cluster: Amount) -> Reason | None:
-    """Return why such a job could not run even on the idle cluster; None when it could."""
-    need, one, n = needed(demand), size(demand), least(demand)
-    each = f" ({n} workers with {{}} each)" if n > 1 else ""
-    if need.gpus > cluster.gpus:
-        asked = said(need.gpus, "GPU") + each.format(said(one.gpus, "GPU"))
-        return Reason(ReasonCode.NEEDS_GPU, f"It needs {asked}; the cluster has {said(cluster.gpus, 'GPU')}.")
-    if need.cpus > cluster.cpus:
-        asked = said(need.cpus, "CPU") + each.format(said(one.cpus, "CPU"))
-        return Reason(ReasonCode.NEEDS_CPU, f"It needs {asked}; the cluster has {said(cluster.cpus, 'CPU')}.")
-    return None
+    return Reason(ReasonCode.BEHIND_OTHERS, f"It needs {amounts(needed(demand))}; other jobs are ahead of it.")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+from genplatform.domain.job import Demand
 from genplatform.domain.names import ModelRef
 from genplatform.errors import SpecProblem
 from genplatform.spec import (
@@ -15,6 +17,7 @@ from genplatform.spec import (
     JobDocument,
     JobSpec,
     TrainSpec,
+    demand_of,
     model_ref,
     problem_of,
     published_name,
@@ -25,6 +28,8 @@ COLUMNS = ("name", "kind", "queue", "priority", "labels", "spec", "run", "worker
 _PRIORITY = COLUMNS.index("priority")
 _SHOWN = ("name", "kind", "queue", "priority", "labels", "spec")
 JSON_COLUMNS = ("labels", "spec")
+# Few jobs ask anything of the machine that no other asks.
+KINDS_KEPT = 10_000
 
 
 class Plan(NamedTuple):
@@ -42,6 +47,7 @@ class Plan(NamedTuple):
     document_index: int
     find: Find
     folder: str | None = None
+    demand: Demand = Demand()
 
     @property
     def priority(self) -> int:
@@ -75,7 +81,13 @@ def plan(document: JobDocument) -> Plan:
         document.document_index,
         document.find,
         spec.workdir if isinstance(spec, CommandSpec) else None,
+        _demand(spec.resources.workers, spec.resources.cpus_per_worker, spec.resources.gpus_per_worker),
     )
+
+
+@lru_cache(maxsize=KINDS_KEPT)
+def _demand(workers: int | str, cpus: float, gpus: float) -> Demand:
+    return demand_of(workers, cpus, gpus)
 
 
 def _amount(spec: JobSpec) -> tuple[int, str]:

@@ -23,6 +23,7 @@ from genplatform.errors import BadSpec
 from genplatform.services import idempotency, present
 from genplatform.services.context import Effects, Wiring
 from genplatform.services.plans import COLUMNS, JSON_COLUMNS, Plan, plan
+from genplatform.services.room import refuse_oversized
 from genplatform.services.submissions import PAGE
 from genplatform.services.surroundings import Needs, refuse_folders, refuse_late, resolve
 from genplatform.spec import JobDocument, deadline_at, load
@@ -102,6 +103,7 @@ def _dry_run(w: Wiring, tenant: str, plans: Sequence[Plan]) -> dict[str, Any]:
     refuse_folders(plans, w.folders)
     with w.catalog.read() as tx:
         refuse_late(plans, w.clock())
+        refuse_oversized(tx, plans, w.clock())
         resolve(tx, tenant, plans)
     return {"jobs": [one.shown() for one in plans[:PAGE]], "next": None, "count": len(plans), "key": None}
 
@@ -158,6 +160,7 @@ class _Submission:
         # After the key: what was in time when it was sent first is the same jobs for good.
         refuse_late(self.plans, now)
         refuse_folders(self.plans, self.w.folders)
+        refuse_oversized(tx, self.plans, now)
         outside = resolve(tx, self.tenant, self.plans, lock=True)
         in_file = {one.name: index for index, one in enumerate(self.plans)} if outside else {}
         self._open_needs = [_open_needs(one, outside, in_file) if one.needs else 0 for one in self.plans]

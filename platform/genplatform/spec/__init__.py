@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from genplatform.spec.demand import deadline_at, demand, demand_of_resources, model_ref, published_name, retry_policy
+from genplatform.spec.demand import (
+    deadline_at,
+    demand,
+    demand_of,
+    demand_of_resources,
+    model_ref,
+    published_name,
+    retry_policy,
+)
 from genplatform.spec.documents import CommandSpec, GenerateSpec, JobSpec, TrainSpec, parse_stored
 from genplatform.spec.family import Find, problem_of
 from genplatform.spec.loader import JobDocument, load
@@ -27,6 +35,7 @@ __all__ = [
     "at_most",
     "deadline_at",
     "demand",
+    "demand_of",
     "demand_of_resources",
     "job_file_schema",
     "load",

@@ -30,8 +30,13 @@ def demand_of_resources(data: Any) -> Demand:
 
 
 def _demand(resources: Resources) -> Demand:
-    fewest, most = worker_range(resources.workers)
-    return Demand(fewest, most, cpus=float(resources.cpus_per_worker), gpus=float(resources.gpus_per_worker))
+    return demand_of(resources.workers, resources.cpus_per_worker, resources.gpus_per_worker)
+
+
+def demand_of(workers: int | str, cpus: float, gpus: float) -> Demand:
+    """Return what so many workers of one size ask of the machine."""
+    fewest, most = worker_range(workers)
+    return Demand(fewest, most, cpus=float(cpus), gpus=float(gpus))
 
 
 def retry_policy(spec: JobSpec) -> RetryPolicy:

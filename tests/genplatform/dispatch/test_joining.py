@@ -52,9 +52,10 @@ def test_who_joins_passes_nobody_who_waits_for_a_place(d: Dispatched) -> None:
 
 
 def test_what_could_never_run_here_holds_nobody_up(d: Dispatched) -> None:
+    # Submitted while nobody knows yet what the cluster holds: later it would be refused.
+    never = d.one(generate("never", more="resources: {cpus_per_worker: 64}\n", count=1))
     first = small(d, CLUSTER)
     d.tick(2)
-    never = d.one(generate("never", more="resources: {cpus_per_worker: 64}\n", count=1))
     behind = small(d, 5, "behind")
 
     d.tick(2)
