@@ -49,7 +49,6 @@ def order(store: Store) -> Order:
             "env": {},
             "workdir": None,
             "folders": [],
-            "pip": [],
             "checkpoint_every": 3600.0,
         } | changes
 

@@ -12,19 +12,19 @@ from torch import nn
 
 from genworkers.data.sources import open_source
 from genworkers.recipes import describe, registry
-from genworkers.recipes.base import Conditions, ItemShape, Recipe
+from genworkers.recipes.base import Conditions, DataFacts, ItemShape, Recipe
 from genworkers.recipes.gan import Gan
 from genworkers.recipes.noise import Noise
 from genworkers.recipes.randomness import byte_rows, normal_rows
 from genworkers.sampler import Sampler
 from genworkers.training.state import EngineStep, TrainState
 
-SHAPE = ItemShape(8, 8, 1)
+DATA = DataFacts(shape=ItemShape(8, 8, 1))
 SEEDS = [7, 2**62 + 5, 0, 123456789, 2**63 - 1, *range(100, 195)]
 
 
 def sampler(name: str, tile: int = 64) -> Sampler:
-    recipe = registry.find(name).configured({}, SHAPE if name == "gan" else None)
+    recipe = registry.find(name).configured({}, DATA if name == "gan" else None)
     torch.manual_seed(0)
     return Sampler(recipe, recipe.build(), tile)
 
@@ -64,7 +64,7 @@ def test_every_forward_pass_has_the_tiles_rows_whatever_is_asked_for() -> None:
     passes: list[int] = []
 
     class Counted(Noise):
-        def sample(self, modules: nn.ModuleDict, seeds: torch.Tensor, cond: Conditions | None) -> torch.Tensor:
+        def sample(self, modules: nn.ModuleDict, seeds: torch.Tensor, cond: Conditions) -> torch.Tensor:
             passes.append(len(seeds))
             assert cond is None or len(cond) == len(seeds)
             return super().sample(modules, seeds, cond)
@@ -113,17 +113,17 @@ def test_normal_rows_are_normal_and_streams_are_independent() -> None:
 
 
 def test_a_gan_takes_its_sizes_from_the_data() -> None:
-    recipe = Gan.configured({"latent_dim": 5}, ItemShape(6, 4, 3))
+    recipe = Gan.configured({"latent_dim": 5}, DataFacts(shape=ItemShape(6, 4, 3)))
 
     made = recipe.sample(recipe.build(), torch.tensor([1, 2]), None)
 
     assert made.shape == (2, 3, 6, 4)
-    assert [p.shape for p in recipe.encode(made)] == [(6, 4, 3), (6, 4, 3)]
+    assert [p.shape for p in recipe.payloads(made)] == [(6, 4, 3), (6, 4, 3)]
 
 
 def test_a_size_that_is_not_the_datas_is_refused() -> None:
     with pytest.raises(ValueError, match=r"params\.height is 9, but the data's pictures have 8"):
-        Gan.configured({"height": 9}, SHAPE)
+        Gan.configured({"height": 9}, DATA)
 
 
 @pytest.mark.parametrize(
@@ -132,11 +132,11 @@ def test_a_size_that_is_not_the_datas_is_refused() -> None:
 )
 def test_parameters_the_schema_does_not_know_are_refused(params: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        Gan.configured(params, SHAPE)
+        Gan.configured(params, DATA)
 
 
 def test_the_default_gan_is_the_one_of_the_articles() -> None:
-    recipe = Gan.configured({}, SHAPE)
+    recipe = Gan.configured({}, DATA)
 
     shapes = {n: [tuple(p.shape) for p in m.parameters() if p.dim() == 2] for n, m in recipe.build().items()}
 
@@ -156,7 +156,7 @@ def trained(recipe: Recipe, steps: int) -> TrainState:
 
 
 def test_a_step_moves_both_players_and_the_average_with_its_statistics() -> None:
-    recipe = Gan.configured({}, SHAPE)
+    recipe = Gan.configured({}, DATA)
     before, after = trained(recipe, 0).modules.state_dict(), trained(recipe, 3).modules.state_dict()
 
     still = [name for name in before if torch.equal(before[name], after[name])]
@@ -165,7 +165,7 @@ def test_a_step_moves_both_players_and_the_average_with_its_statistics() -> None
 
 
 def test_the_generators_loss_does_not_reach_the_discriminator() -> None:
-    recipe = Gan.configured({}, SHAPE)
+    recipe = Gan.configured({}, DATA)
     state = TrainState.fresh(recipe, seed=0)
     engine = EngineStep(state, seed=0, rank=0)
     engine.begin(0)

@@ -21,6 +21,7 @@ from PIL import Image
 from genplatform.errors import BadRequest, NotFound
 from genworkers import models
 from genworkers.context import SavedCheckpoint
+from genworkers.data.dataset import split_indices
 from genworkers.recipes.gan import Gan
 from genworkers.stop import CANCEL, LOST, SHUTDOWN
 from genworkers.training import loop
@@ -88,6 +89,7 @@ def job(**changes: Any) -> TrainJob:
         "steps": 50,
         "checkpoint_every": 20,
         "sheet_every": 25,
+        "evaluate_every": 20,
     }
     return TrainJob(**base | changes)
 
@@ -112,8 +114,11 @@ def test_a_run_reports_measures_shows_and_saves(tmp_path: Path) -> None:
     assert trained.state.step == 50
     assert [s.step for s in notebook.saved] == [50, 40, 20]
     assert sorted(notebook.sheets) == [25, 50]
-    assert [step for step, _ in notebook.points] == list(range(1, 51))
-    assert set(notebook.points[-1][1]) == {"d_loss", "g_loss"}
+    learned = [point for point in notebook.points if "d_loss" in point[1]]
+    assert [step for step, _ in learned] == list(range(1, 51))
+    assert set(learned[-1][1]) == {"d_loss", "g_loss"}
+    assert [step for step, values in notebook.points if "validation_d_loss" in values] == [20, 40, 50]
+    assert set(trained.state.metrics) == {"d_loss", "g_loss", "validation_d_loss"}
     assert notebook.reports[0] == (0, 50)
     assert notebook.reports[-1] == (50, 50)
     assert "1,257 to train on" in notebook.lines[0]
@@ -143,7 +148,37 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_weights_and_metrics(
     assert (first.stopped, first.state.step) == (SHUTDOWN, stopped_at)
     assert weights(second, tmp_path) == weights(straight, tmp_path)
     assert parted.points == whole.points
-    assert second.state.latest == straight.state.latest
+    assert second.state.metrics == straight.state.metrics
+
+
+def test_looking_at_the_validation_part_changes_no_weight(tmp_path: Path) -> None:
+    often, seldom = train(Notebook(tmp_path), evaluate_every=3), train(Notebook(tmp_path), evaluate_every=1000)
+
+    assert weights(often, tmp_path) == weights(seldom, tmp_path)
+    assert often.state.metrics == seldom.state.metrics
+    assert often.state.modules["generator"].training
+    assert not often.state.modules["ema"].training
+
+
+def test_the_last_evaluation_looks_at_every_validation_row_once_and_at_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(
+        Gan, "evaluate", lambda recipe, batch, ctx: seen.append(batch["x"]) or {"mean": batch["x"].mean()}
+    )
+
+    trained = train(Notebook(tmp_path), evaluate_every=1000)
+
+    held_out = trained.dataset.rows(split_indices(len(trained.dataset))["validation"])["x"]
+    assert torch.equal(torch.cat(seen), held_out)
+    assert trained.state.metrics["validation_mean"] == pytest.approx(float(held_out.mean()), abs=1e-6)
+
+
+def test_without_a_validation_part_nothing_is_evaluated(tmp_path: Path) -> None:
+    trained = train(Notebook(tmp_path), split={"train": 1.0})
+
+    assert set(trained.state.metrics) == {"d_loss", "g_loss"}
 
 
 def test_cancel_and_lost_save_nothing_more(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A payload as a file: PNG with its origin inside, and the two digests of it."""
+"""A picture as a payload and as a file: its pixels, a PNG with its origin inside, and the payload's digest."""
 
 from __future__ import annotations
 
@@ -9,13 +9,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, PngImagePlugin
+from torch import Tensor
 
-# A picture's pixels: uint8, height x width x channels.
-Payload = np.ndarray[Any, np.dtype[np.uint8]]
+# An item, decoded. A picture's pixels: uint8, height x width x channels.
+Payload = np.ndarray[Any, np.dtype[Any]]
 
 MIME = "image/png"
 ORIGIN_CHUNK = "genctl"
+
+
+def pictures(out: Tensor) -> list[Payload]:
+    """Return the pixels of each of (rows, channels, height, width) in [-1, 1]."""
+    levels = ((out.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return list(levels.permute(0, 2, 3, 1).contiguous().cpu().numpy())
 
 
 def encode_png(picture: Payload, origin: Mapping[str, Any]) -> bytes:
@@ -31,6 +39,6 @@ def encode_png(picture: Payload, origin: Mapping[str, Any]) -> bytes:
     return out.getvalue()
 
 
-def payload_sha256(picture: Payload) -> str:
-    """Return the digest of the decoded pixels, row by row, with no header."""
-    return hashlib.sha256(picture.tobytes()).hexdigest()
+def payload_sha256(payload: Payload) -> str:
+    """Return the digest of the decoded pixels or samples, row by row, with no header."""
+    return hashlib.sha256(payload.tobytes()).hexdigest()

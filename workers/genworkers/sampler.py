@@ -10,10 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
+from genplatform.errors import BadRequest
 from genworkers.images import Payload
-from genworkers.recipes.base import Recipe
+from genworkers.recipes.base import Condition, Recipe
+
+# What one item is wished to be, as it was asked for; None asks for just anything.
+Wish = Mapping[str, Any] | None
 
 
 class Sampler:
@@ -27,14 +32,45 @@ class Sampler:
         self.tile = tile
 
     @torch.inference_mode()
-    def draw(self, seeds: Sequence[int], cond: Sequence[Mapping[str, Any] | None] | None = None) -> list[Payload]:
-        """Return each seed's payload, in order: item i is a function of (weights, seeds[i], cond[i])."""
+    def draw(self, seeds: Sequence[int], cond: Sequence[Wish] | None = None) -> list[Payload]:
+        """Return each seed's payload, in order: item i is a function of (weights, seeds[i], cond[i]).
+
+        Raises BadRequest for a condition that the model does not take.
+        """
+        wishes = self._checked(seeds, cond)
         payloads: list[Payload] = []
         for start in range(0, len(seeds), self.tile):
             chunk = list(seeds[start : start + self.tile])
             filler = self.tile - len(chunk)
             rows = torch.tensor(chunk + [0] * filler, dtype=torch.int64)
-            conditions = None if cond is None else [*cond[start : start + self.tile], *([None] * filler)]
+            conditions = None if wishes is None else wishes[start : start + self.tile]
+            if conditions is not None:
+                conditions += conditions[-1:] * filler
             out = self.recipe.sample(self.modules, rows, conditions)
-            payloads += self.recipe.encode(out[: len(chunk)])
+            payloads += self.recipe.payloads(out[: len(chunk)])
         return payloads
+
+    def condition(self, wish: Wish) -> Condition | None:
+        """Return a wish with its defaults; None when the model takes none. Raises BadRequest."""
+        schema = self.recipe.conditions
+        if schema is None:
+            if wish:
+                raise BadRequest(f"A model of this kind ({self.recipe.name}) takes no condition.", "Leave `cond` out.")
+            return None
+        try:
+            return schema.model_validate(wish or {})
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(["cond", *map(str, first["loc"])])
+            raise BadRequest(f"{where}: {first['msg']}.", "`genctl models show NAME@V` tells what it takes.") from error
+
+    def _checked(self, seeds: Sequence[int], cond: Sequence[Wish] | None) -> list[Condition] | None:
+        checked: list[Condition] = []
+        last: tuple[Wish, Condition | None] | None = None
+        for wish in cond or [None] * len(seeds):
+            # Most often all rows of a job share one.
+            if last is None or wish is not last[0]:
+                last = wish, self.condition(wish)
+            if last[1] is not None:
+                checked.append(last[1])
+        return checked or None

@@ -24,7 +24,7 @@ USUAL = (
     "genworkers.training.actor",
     "genworkers.training.publish",
 )
-STEP = TrainJob("gan", {}, {"source": "digits"}, None, steps=1, checkpoint_every=1, sheet_every=1)
+STEP = TrainJob("gan", {}, {"source": "digits"}, None, steps=1, checkpoint_every=1, sheet_every=1, evaluate_every=1)
 
 
 class Nobody:

@@ -32,6 +32,7 @@ class Route:
     modality: str
     recipe: str
     config: dict[str, Any]
+    cond: dict[str, Any] | None  # the JSON Schema of its conditions
     state: str
     reason: str
     ready: bool
@@ -205,6 +206,7 @@ def _route(w: Wiring, row: EndpointRow, model: ModelRow) -> Route:
         modality=model.modality,
         recipe=model.recipe,
         config=model.config,
+        cond=model.card.get("cond"),
         state=row.state,
         reason=row.reason_message or "",
         ready=row.url is not None and (answering or row.ready > 0),

@@ -257,7 +257,7 @@ def _shard_order(tx: Transaction, job: JobRow, shard: ShardRow) -> dict[str, Any
         "seed": job.spec["seed"],
         "format": job.spec["output"]["format"],
         "batch_size": job.spec.get("batch_size"),
-        "cond": None,
+        "cond": job.spec.get("cond"),
         "lineage": {
             "job": job.job_id,
             "name": job.name,

@@ -46,6 +46,7 @@ def _train(w: Wiring, job: JobRow) -> dict[str, Any]:
         "seed": spec["seed"],
         "checkpoint": spec["checkpoint"],
         "sheet_every": spec["sheet_every"],
+        "evaluate_every": spec.get("evaluate_every"),  # jobs that an older version submitted say nothing of it
         "publish": published_name(parse_stored(spec)),
         "threads": THREADS,
     }
@@ -53,9 +54,7 @@ def _train(w: Wiring, job: JobRow) -> dict[str, Any]:
 
 def _command(w: Wiring, job: JobRow) -> dict[str, Any]:
     fields = ("command", "shell", "env", "workdir", "checkpoint_every")
-    # A spec of before there was `pip:` has none.
-    pip = list(job.spec.get("pip", ()))
-    return {name: job.spec[name] for name in fields} | {"folders": list(w.folders), "pip": pip}
+    return {name: job.spec[name] for name in fields} | {"folders": list(w.folders)}
 
 
 _OF_KIND: dict[JobKind, Callable[[Wiring, JobRow], dict[str, Any]]] = {

@@ -26,6 +26,7 @@ from genplatform.spec import (
 # The columns that a document alone decides, JSON as text.
 COLUMNS = ("name", "kind", "queue", "priority", "labels", "spec", "run", "workers", "done", "total", "unit")
 _PRIORITY = COLUMNS.index("priority")
+_SPEC = COLUMNS.index("spec")
 _SHOWN = ("name", "kind", "queue", "priority", "labels", "spec")
 JSON_COLUMNS = ("labels", "spec")
 # Few jobs ask anything of the machine that no other asks.
@@ -35,7 +36,7 @@ KINDS_KEPT = 10_000
 class Plan(NamedTuple):
     """One job to be: its values of COLUMNS, what it needs, the models it makes and uses, and where it stands.
 
-    `folder` is the one that it names by its path, if it does.
+    `folder` is the one that it names by its path, if it does; `cond` is what its items are wished to be, as JSON.
     """
 
     values: tuple[Any, ...]
@@ -48,11 +49,16 @@ class Plan(NamedTuple):
     find: Find
     folder: str | None = None
     demand: Demand = Demand()
+    cond: str | None = None
 
     @property
     def priority(self) -> int:
         """Its priority; higher goes first."""
         return int(self.values[_PRIORITY])
+
+    def spec(self) -> dict[str, Any]:
+        """Return the document, with its defaults."""
+        return dict(json.loads(self.values[_SPEC]))
 
     def problem(self, message: str, path: str, hint: str = "") -> SpecProblem:
         """Return a problem with the top-level field `path`, with its place in the file."""
@@ -82,6 +88,7 @@ def plan(document: JobDocument) -> Plan:
         document.find,
         spec.workdir if isinstance(spec, CommandSpec) else None,
         _demand(spec.resources.workers, spec.resources.cpus_per_worker, spec.resources.gpus_per_worker),
+        json.dumps(spec.cond) if isinstance(spec, GenerateSpec) and spec.cond else None,
     )
 
 

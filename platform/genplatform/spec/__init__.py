@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from genplatform.spec.conditions import condition_problems
 from genplatform.spec.demand import (
     deadline_at,
     demand,
@@ -33,6 +34,7 @@ __all__ = [
     "RecipeBook",
     "TrainSpec",
     "at_most",
+    "condition_problems",
     "deadline_at",
     "demand",
     "demand_of",

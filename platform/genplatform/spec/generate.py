@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
@@ -38,8 +38,7 @@ class GenerateSpec(JobSpec):
     """Generate items with a model."""
 
     not_yet: ClassVar[Mapping[str, str]] = {
-        "inputs": "Give count: items are made from their seeds alone for now.",
-        "cond": "Leave it out: items are made from their seeds alone for now.",
+        "inputs": "Give count, and cond where all items are to be of one kind.",
     }
 
     kind: Literal["generate"] = Field(default="generate", description="Generate items with a model.")
@@ -52,6 +51,10 @@ class GenerateSpec(JobSpec):
         ge=1,
         le=LARGEST_BATCH,
         description="How many items one shard groups; never changes a byte of them.",
+    )
+    cond: dict[str, Any] | None = Field(
+        default=None,
+        description="What all items are wished to be, where the model takes that: see `genctl models show MODEL`.",
     )
     output: Output = Field(default_factory=default_of(Output()), description="How the items are written.")
 

@@ -134,7 +134,7 @@ def _found(error: ValidationError, recipe: str) -> list[Found]:
             for word in list(error.instance)[:_MOST_PROBLEMS]
             if word not in known
         ]
-    wanted, hint = _wanted(error)
+    wanted, hint = wanted_of(error)
     message = f"{dotted(path)} is {shown(error.instance)}; {wanted} is expected."
     return [Found(SpecProblem(message, dotted(path), hint=hint), path)]
 
@@ -146,7 +146,7 @@ def _unknown(path: FieldPath, word: str, known: tuple[str, ...], recipe: str) ->
     return SpecProblem(message, dotted((*path, word)), hint=hint)
 
 
-def _wanted(error: ValidationError) -> tuple[str, str]:
+def wanted_of(error: ValidationError) -> tuple[str, str]:
     """Return what the schema expects, and a hint."""
     rule, keyword = error.validator_value, str(error.validator)
     wanted, hint = f"what the schema's {keyword} says", ""
@@ -157,7 +157,7 @@ def _wanted(error: ValidationError) -> tuple[str, str]:
     elif keyword in ("anyOf", "oneOf"):
         fitting = [cause for cause in error.context or () if cause.validator != "type"]
         if fitting:  # the type fits one of the alternatives, and its bound does not
-            return _wanted(fitting[0])
+            return wanted_of(fitting[0])
         wanted = " or ".join(_type(option["type"]) for option in rule if "type" in option) or "another value"
     elif keyword == "enum":
         wanted = f"one of {', '.join(shown(value) for value in rule)}"

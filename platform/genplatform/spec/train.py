@@ -88,6 +88,9 @@ class TrainSpec(JobSpec):
     sheet_every: int = Field(
         default=500, ge=1, le=MOST_STEPS, description="Steps between two sheets of sample pictures."
     )
+    evaluate_every: int = Field(
+        default=500, ge=1, le=MOST_STEPS, description="Steps between two looks at the validation part."
+    )
     publish: Annotated[
         Name, AfterValidator(_not_reserved), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})
     ] = Field(default="", description="The model name that the result becomes a version of. Left out: the job's name.")

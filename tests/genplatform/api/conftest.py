@@ -166,6 +166,7 @@ def routes(replica: Replica) -> Routes:
             modality="image",
             recipe="noise",
             config={"width": 8, "height": 8, "channels": 1},
+            cond=None,
             state="ready",
             reason="",
             ready=True,

@@ -56,6 +56,17 @@ def test_the_replica_gets_the_seeds_and_knows_the_gateway_by_its_word(gateway: T
     ]
 
 
+def test_a_prompt_is_the_name_of_a_class_that_the_served_version_knows(
+    gateway: TestClient, replica: Any, routes: Any
+) -> None:
+    names = {"anyOf": [{"enum": ["0", "cat"], "type": "string"}, {"type": "null"}]}
+    routes.change(cond={"properties": {"class": names}})
+
+    assert ask(gateway, prompt="cat").status_code == 200
+    assert replica.asked[-1]["cond"] == {"class": "cat"}
+    assert ask(gateway, prompt="dog").status_code == 400
+
+
 def test_the_same_seed_gives_the_same_picture(gateway: TestClient) -> None:
     first, second, other = (ask(gateway, seed=s).json()["data"][0]["b64_json"] for s in (7, 7, 8))
 

@@ -39,6 +39,37 @@ def test_a_model_that_a_job_of_the_file_makes_must_be_waited_for(p: SmallPlatfor
     assert caught.value.hint == "Add `needs: [t]`."
 
 
+CLASSES = {"properties": {"class": {"enum": ["0", "1"]}}, "additionalProperties": False}
+
+
+def test_a_condition_is_held_against_the_version_that_is_there(p: SmallPlatform) -> None:
+    p.trained("digits", {"card": {"cond": CLASSES}})
+    p.trained("plain", {"card": {"cond": None}})
+
+    made = p.submit(generate("good", model="digits@1", more="cond: {class: 1}\n"))
+
+    assert p.open(made[0]) is not None
+    for model, cond in (("digits@1", "{class: 2}"), ("digits@1", "{clas: 1}"), ("plain@1", "{class: 1}")):
+        with pytest.raises(BadSpec) as caught:
+            p.submit(generate(model=model, more=f"cond: {cond}\n"))
+        assert caught.value.problems[0].path == "cond"
+
+
+def test_a_condition_of_a_model_to_come_is_held_against_its_recipe(p: SmallPlatform) -> None:
+    with pytest.raises(BadSpec, match="takes no condition"):
+        p.submit(train("t") + "---\n" + generate(model="t", more="needs: [t]\ncond: {class: 1}\n"))
+
+
+def test_a_shards_worker_is_told_the_condition(p: SmallPlatform) -> None:
+    p.trained("digits", {"card": {"cond": CLASSES}})
+    (job,) = p.submit(generate("good", model="digits@1", more="cond: {class: 1}\n"))
+    opened = p.open(job)
+
+    (order, *_) = p.worker(opened).claim()
+
+    assert order["cond"] == {"class": 1}
+
+
 def test_another_tenants_model_is_not_seen(p: SmallPlatform) -> None:
     p.trained("digits")
 

@@ -12,7 +12,7 @@ from genplatform.domain import layout
 from genplatform.domain.keys import ClaimKey
 from genplatform.domain.seeds import item_seed
 from genplatform.errors import BadRequest
-from genworkers.images import MIME, Payload, encode_png, payload_sha256
+from genworkers.images import Payload, payload_sha256
 from genworkers.sampler import Sampler
 
 
@@ -31,7 +31,7 @@ def drawn_together(orders: Sequence[Mapping[str, Any]], sampler: Sampler) -> dic
         return {}
     seeds = [seed for order in small for seed in _seeds(order, _indices(order))]
     conditions = [order["cond"] for order in small for _ in _indices(order)]
-    drawn = iter(sampler.draw(seeds, conditions if any(cond is not None for cond in conditions) else None))
+    drawn = iter(sampler.draw(seeds, conditions))
     return {claim_key(order): [next(drawn) for _ in _indices(order)] for order in small}
 
 
@@ -50,7 +50,7 @@ def write_shard(
     should_stop: Callable[[], bool],
     drawn: Sequence[Payload] | None = None,
 ) -> int | None:
-    """Write a shard's pictures and its manifest into the empty `folder`; return the bytes, manifest and all.
+    """Write a shard's items and its manifest into the empty `folder`; return the bytes, manifest and all.
 
     Items are drawn a tile at a time, so a wish to stop is heard within one; then None is
     returned and the folder is to be thrown away. Those of a shard smaller than a tile may be
@@ -62,30 +62,34 @@ def write_shard(
             f"Formats it writes: {', '.join(sampler.recipe.formats)}.",
         )
     name, start, count = layout.shard_name(claim_key(order)), int(order["start"]), int(order["count"])
+    condition = sampler.condition(order["cond"])
+    cond = None if condition is None else condition.model_dump(mode="json", by_alias=True)
     lines, size = [], 0
     for first in range(start, start + count, sampler.tile):
         if should_stop():
             return None
         indices = range(first, min(first + sampler.tile, start + count))
         seeds = _seeds(order, indices)
-        pictures = drawn or sampler.draw(seeds, None if order["cond"] is None else [order["cond"]] * len(seeds))
-        for index, seed, picture in zip(indices, seeds, pictures, strict=True):
-            data = encode_png(picture, _origin(order["lineage"], index, seed))
-            file = f"{index:06d}.png"
-            (folder / file).write_bytes(data)
-            digests = {"sha256": hashlib.sha256(data).hexdigest(), "payload_sha256": payload_sha256(picture)}
-            lines.append(_line(index, seed, order["cond"], {"path": f"{name}/{file}", **digests, "mime": MIME}))
-            size += len(data)
+        payloads = drawn or sampler.draw(seeds, [order["cond"]] * len(seeds))
+        for index, seed, payload in zip(indices, seeds, payloads, strict=True):
+            file = sampler.recipe.encode(payload, order["format"], _origin(order["lineage"], index, seed, cond))
+            named = f"{index:06d}.{file.extension}"
+            (folder / named).write_bytes(file.data)
+            digests = {"sha256": hashlib.sha256(file.data).hexdigest(), "payload_sha256": payload_sha256(payload)}
+            lines.append(_line(index, seed, cond, {"path": f"{name}/{named}", **digests, "mime": file.mime}))
+            size += len(file.data)
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines).encode()
     (folder / layout.MANIFEST).write_bytes(text)
     return size + len(text)
 
 
-def _origin(lineage: Mapping[str, Any], index: int, seed: int) -> dict[str, Any]:
+def _origin(lineage: Mapping[str, Any], index: int, seed: int, cond: Mapping[str, Any] | None) -> dict[str, Any]:
+    wished = {} if cond is None else {"cond": dict(cond)}
     return {
         "job": lineage["job"],
         "item": index,
         "seed": seed,
+        **wished,
         "model": lineage["model"],
         "model_digest": lineage["model_digest"],
         "data_digest": lineage["data_digest"],

@@ -2,6 +2,7 @@
 
 The engine owns data order, optimizer calls, checkpoints, tiles, seeds and provenance; a
 recipe says how its networks are built, what one step does, and what row i of a sample is.
+It sees tensors and numbers: no path, no file, no process, no other machine.
 """
 
 from __future__ import annotations
@@ -10,21 +11,32 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from genworkers.images import MIME, Payload, encode_png, pictures
+
 # What a step is given: "x" holds the items (pictures: N, channels, height, width in [-1, 1]), "label" their classes.
 Batch = Mapping[str, Tensor]
 
-Conditions = Sequence[Mapping[str, Any] | None]
+IMAGE = "image"
 
 
 class RecipeConfig(BaseModel):
     """A family's own parameters. Unknown ones are refused; what a model was made with is never changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Condition(BaseModel):
+    """What one item is wished to be. Every field has a default, so that a model can be asked for just anything."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# One a row. None: the model takes none.
+Conditions = Sequence[Any] | None
 
 
 class ItemShape(NamedTuple):
@@ -35,18 +47,39 @@ class ItemShape(NamedTuple):
     channels: int
 
 
-class StepContext(Protocol):
-    """What the engine offers to one training step."""
+class DataFacts(NamedTuple):
+    """What a recipe may take from the data before it builds: what an item is, its size, the names of the classes."""
+
+    modality: str = IMAGE
+    shape: ItemShape | None = None
+    classes: tuple[str, ...] = ()
+
+
+class File(NamedTuple):
+    """One item as a file: its bytes, what they are, and how such a file's name ends."""
+
+    data: bytes
+    mime: str
+    extension: str
+
+
+class EvaluationContext(Protocol):
+    """What the engine offers while validation data is looked at: nothing learns, every module is in its eval mode."""
 
     modules: nn.ModuleDict
     step: int
+
+    def noise(self, stream: str, shape: Sequence[int]) -> Tensor:
+        """Return normal noise: a function of what is under way, `stream` and the shape alone."""
+
+
+class StepContext(EvaluationContext, Protocol):
+    """What the engine offers to one training step. Its noise is a function of (seed, rank, step, stream, shape)."""
+
     generator: torch.Generator
 
     def optimize(self, name: str, loss: Tensor) -> None:
         """Move the parameters of that optimizer, and no others, down the gradient of `loss`."""
-
-    def noise(self, stream: str, shape: Sequence[int]) -> Tensor:
-        """Return normal noise: a function of (seed, rank, step, stream) and the shape alone."""
 
 
 C = TypeVar("C", bound=RecipeConfig)
@@ -57,11 +90,11 @@ class Recipe(ABC, Generic[C]):
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    modality: ClassVar[str] = "image"
+    modality: ClassVar[str] = IMAGE
     Config: ClassVar[type[RecipeConfig]]
-    cond_schema: ClassVar[type[BaseModel] | None] = None
+    cond_schema: ClassVar[type[Condition] | None] = None
     trainable: ClassVar[bool] = True
-    formats: ClassVar[tuple[str, ...]] = ("png",)
+    formats: ClassVar[tuple[str, ...]] = ("png",)  # of files, the usual one first
     tile: ClassVar[int] = 64  # rows of every forward pass of a published model: what makes batches repeatable
     serve_modules: ClassVar[tuple[str, ...]] = ()  # the part of `build()` that is published
 
@@ -69,24 +102,33 @@ class Recipe(ABC, Generic[C]):
         self.config = config
 
     @classmethod
-    def configured(cls, params: Mapping[str, Any], shape: ItemShape | None = None) -> Recipe[C]:
-        """Return the recipe with these parameters, its sizes taken from the data's `shape` where it has any.
+    def configured(cls, params: Mapping[str, Any], data: DataFacts | None = None) -> Recipe[C]:
+        """Return the recipe with these parameters, and with what it takes from the data where there is any.
 
-        Raises pydantic.ValidationError for parameters that the schema refuses, and ValueError for sizes that
+        Raises pydantic.ValidationError for parameters that the schema refuses, and ValueError for those that
         are not the data's.
         """
         config = cls.Config.model_validate(dict(params))
-        return cls(cls.fit_to(config, shape) if shape else config)  # type: ignore[arg-type]
+        if data is None:
+            return cls(config)  # type: ignore[arg-type]
+        if data.modality != cls.modality:
+            raise ValueError(f"The recipe {cls.name} learns from {cls.modality} data, and this is {data.modality}.")
+        return cls(cls.fit_to(config, data))  # type: ignore[arg-type]
 
     @classmethod
-    def fit_to(cls, config: RecipeConfig, shape: ItemShape) -> RecipeConfig:
-        """Return `config` with the data's sizes filled in; families that take none return it as it is."""
+    def fit_to(cls, config: RecipeConfig, data: DataFacts) -> RecipeConfig:
+        """Return `config` with what the data tells filled in; families that take nothing return it as it is."""
         return config
 
     @property
     def batch_size(self) -> int:
         """The rows of one training step, over all workers together."""
         return int(getattr(self.config, "batch_size", 64))
+
+    @property
+    def conditions(self) -> type[Condition] | None:
+        """What an item of a model with this config may be wished to be; narrower than `cond_schema`, or None."""
+        return self.cond_schema
 
     def build(self) -> nn.ModuleDict:
         """Return all networks, freshly initialised from torch's own random state, each in its right mode."""
@@ -100,16 +142,32 @@ class Recipe(ABC, Generic[C]):
         """Train once; return scalars to watch as detached tensors, never as numbers (that would wait for them)."""
         raise ValueError(f"The recipe {self.name} cannot be trained.")
 
+    def evaluate(self, batch: Batch, ctx: EvaluationContext) -> dict[str, Tensor]:
+        """Return scalars that tell how good the model is on rows it does not learn from: means over the rows."""
+        return {}
+
     @abstractmethod
-    def sample(self, modules: nn.ModuleDict, seeds: Tensor, cond: Conditions | None) -> Tensor:
+    def sample(self, modules: nn.ModuleDict, seeds: Tensor, cond: Conditions) -> Tensor:
         """Return one item a row: row i is a function of (weights, seeds[i], cond[i]).
 
-        `seeds` is int64 in [0, 2**63). Pictures come as (rows, channels, height, width) in [-1, 1].
+        `seeds` is int64 in [0, 2**63); `cond` holds objects of `conditions`. Pictures come as
+        (rows, channels, height, width) in [-1, 1].
         """
 
-    def encode(self, out: Tensor) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
-        """Return each row's payload, whose bytes its payload digest covers: a picture's uint8 height x width x
-        channels.
+    def payloads(self, out: Tensor) -> list[Payload]:
+        """Return each row of a sample decoded, as an array whose bytes its payload digest covers.
+
+        A picture's is uint8 height x width x channels; a text's, its UTF-8 bytes.
         """
-        levels = ((out.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        return list(levels.permute(0, 2, 3, 1).contiguous().cpu().numpy())
+        if self.modality != IMAGE:
+            raise NotImplementedError(f"The recipe {self.name} does not say what its {self.modality} payloads are.")
+        return pictures(out)
+
+    def encode(self, payload: Payload, form: str, origin: Mapping[str, Any]) -> File:
+        """Return one item as a file of one of `formats`, with `origin`, what it was made of, inside where it can be.
+
+        The same arguments give the same bytes.
+        """
+        if self.modality != IMAGE or form != "png":
+            raise NotImplementedError(f"The recipe {self.name} does not say how to write {form}.")
+        return File(encode_png(payload, origin), MIME, "png")

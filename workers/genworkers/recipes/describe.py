@@ -24,7 +24,7 @@ def describe(name: str) -> dict[str, Any]:
         "summary": recipe.summary,
         "trainable": recipe.trainable,
         "config": recipe.Config.model_json_schema(),
-        "cond": recipe.cond_schema.model_json_schema() if recipe.cond_schema else None,
+        "cond": recipe.cond_schema.model_json_schema(by_alias=True) if recipe.cond_schema else None,
         "formats": list(recipe.formats),
         "tile": recipe.tile,
     }

@@ -16,7 +16,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genworkers.recipes.base import Batch, Conditions, ItemShape, Recipe, RecipeConfig, StepContext
+from genworkers.recipes.averaging import follow
+from genworkers.recipes.base import Batch, Conditions, DataFacts, EvaluationContext, Recipe, RecipeConfig, StepContext
+from genworkers.recipes.fitting import Side, picture_shape, sized
 from genworkers.recipes.randomness import normal_rows
 
 Width = Annotated[int, Field(ge=1, le=8192)]
@@ -41,8 +43,8 @@ class GanConfig(RecipeConfig):
         default=0.998, ge=0, lt=1, description="Memory of the moving average of the generator that is published."
     )
     batch_size: int = Field(default=64, ge=2, le=65536, description="Pictures of one training step.")
-    height: int | None = Field(default=None, ge=1, le=512, description="Taken from the data.")
-    width: int | None = Field(default=None, ge=1, le=512, description="Taken from the data.")
+    height: Side = Field(default=None, description="Taken from the data.")
+    width: Side = Field(default=None, description="Taken from the data.")
     channels: int | None = Field(default=None, ge=1, le=4, description="Taken from the data.")
 
 
@@ -55,24 +57,13 @@ class Gan(Recipe[GanConfig]):
     serve_modules = ("ema",)
 
     @classmethod
-    def fit_to(cls, config: RecipeConfig, shape: ItemShape) -> GanConfig:
+    def fit_to(cls, config: RecipeConfig, data: DataFacts) -> RecipeConfig:
         """Take the picture's size from the data; a size that was given must be the data's."""
-        assert isinstance(config, GanConfig)  # noqa: S101 - configured() made it with this class's Config
-        for field, size in shape._asdict().items():
-            given = getattr(config, field)
-            if given not in {None, size}:
-                raise ValueError(f"params.{field} is {given}, but the data's pictures have {size}.")
-        return GanConfig.model_validate(config.model_dump() | shape._asdict())
-
-    def _shape(self) -> tuple[int, int, int]:
-        c = self.config
-        if c.channels is None or c.height is None or c.width is None:
-            raise ValueError("The size of a picture is not known: give params.height, params.width, params.channels.")
-        return c.channels, c.height, c.width
+        return sized(config, data)
 
     def build(self) -> nn.ModuleDict:
         """Return generator, discriminator, and the generator's moving average (always in evaluation mode)."""
-        c, shape = self.config, self._shape()
+        c, shape = self.config, picture_shape(self.config)
         pixels = math.prod(shape)
         generator: list[nn.Module] = []
         for wide_in, wide_out in itertools.pairwise((c.latent_dim, *c.generator_widths)):
@@ -109,28 +100,22 @@ class Gan(Recipe[GanConfig]):
         fooled = critic(made)
         g_loss = functional.binary_cross_entropy_with_logits(fooled, torch.ones_like(fooled))
         ctx.optimize("generator", g_loss)
-        self._average(ctx)
+        follow(ctx.modules["ema"], ctx.modules["generator"], self.config.ema_decay, ctx.step)
         return {"d_loss": d_loss.detach(), "g_loss": g_loss.detach()}
 
-    @torch.no_grad()
-    def _average(self, ctx: StepContext) -> None:
-        """Move the average towards the live generator, BatchNorm's statistics included.
+    def evaluate(self, batch: Batch, ctx: EvaluationContext) -> dict[str, Tensor]:
+        """Return the discriminator's loss on unseen pictures and on those of the average.
 
-        Early on it forgets faster, so that it does not stand for the untrained start.
+        Above the loss of training it tells that the discriminator knows its pictures by heart.
         """
-        weight = 1 - min(self.config.ema_decay, (1 + ctx.step) / (10 + ctx.step))
-        live, ema = ctx.modules["generator"], ctx.modules["ema"]
-        for mean, value in zip(
-            itertools.chain(ema.parameters(), ema.buffers()),
-            itertools.chain(live.parameters(), live.buffers()),
-            strict=True,
-        ):
-            if mean.is_floating_point():
-                mean.lerp_(value, weight)
-            else:
-                mean.copy_(value)
+        real = batch["x"]
+        made = ctx.modules["ema"](ctx.noise("latent", (len(real), self.config.latent_dim)))
+        critic = ctx.modules["discriminator"]
+        unseen, fooled = critic(real), critic(made)
+        loss = functional.binary_cross_entropy_with_logits
+        return {"d_loss": loss(unseen, torch.ones_like(unseen)) + loss(fooled, torch.zeros_like(fooled))}
 
-    def sample(self, modules: nn.ModuleDict, seeds: Tensor, cond: Conditions | None) -> Tensor:
+    def sample(self, modules: nn.ModuleDict, seeds: Tensor, cond: Conditions) -> Tensor:
         """Return pictures of the averaged generator; it is in evaluation mode, so that rows do not touch."""
         weights = next(modules["ema"].parameters())
         noise = normal_rows(seeds, (self.config.latent_dim,)).to(weights.device)

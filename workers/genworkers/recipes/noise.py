@@ -25,7 +25,7 @@ class Noise(Recipe[NoiseConfig]):
     Config = NoiseConfig
     trainable = False
 
-    def sample(self, modules: nn.ModuleDict, seeds: Tensor, cond: Conditions | None) -> Tensor:
+    def sample(self, modules: nn.ModuleDict, seeds: Tensor, cond: Conditions) -> Tensor:
         """Return pictures whose 256 levels are equally likely."""
         c = self.config
         levels = byte_rows(seeds, (c.channels, c.height, c.width))

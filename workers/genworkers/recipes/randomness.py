@@ -25,6 +25,13 @@ def normal_rows(seeds: Tensor, shape: Sequence[int], stream: int = 0) -> Tensor:
     return torch.from_numpy(np.stack(rows)).reshape(len(rows), *shape)
 
 
+def uniform_rows(seeds: Tensor, shape: Sequence[int], stream: int = 0) -> Tensor:
+    """Return float64 noise of (len(seeds), *shape), uniform in [0, 1)."""
+    size = math.prod(shape)
+    rows = [_row(int(s), stream).random(size) for s in seeds.tolist()]
+    return torch.from_numpy(np.stack(rows)).reshape(len(rows), *shape)
+
+
 def byte_rows(seeds: Tensor, shape: Sequence[int], stream: int = 0) -> Tensor:
     """Return uniform uint8 noise of (len(seeds), *shape)."""
     size = math.prod(shape)

@@ -23,7 +23,9 @@ from ray.serve.config import AutoscalingConfig
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from genworkers.images import MIME, Payload, encode_png
+from genplatform.errors import BadRequest
+from genworkers.images import Payload
+from genworkers.recipes.base import File
 from genworkers.serving.loopback import keep_to_loopback
 from genworkers.version import code_version
 
@@ -44,6 +46,7 @@ class Ask:
 
     seeds: tuple[int, ...]
     cond: Mapping[str, Any] | None
+    form: str = "png"
 
 
 def parse_ask(body: bytes, *, takes_cond: bool, formats: Sequence[str]) -> Ask:
@@ -64,9 +67,10 @@ def parse_ask(body: bytes, *, takes_cond: bool, formats: Sequence[str]) -> Ask:
     cond = told.get("cond")
     if cond is not None and not (takes_cond and isinstance(cond, dict)):
         raise Refused("This model takes no `cond`." if not takes_cond else "`cond` must be an object or null.")
-    if told.get("format", "png") not in formats:
+    form = told.get("format", formats[0])
+    if form not in formats:
         raise Refused(f"`format` must be one of: {', '.join(formats)}.")
-    return Ask(tuple(seeds), cond)
+    return Ask(tuple(seeds), cond, form)
 
 
 class Replica:
@@ -87,7 +91,7 @@ class Replica:
         )
         with tempfile.TemporaryDirectory(prefix="genctl-serve-") as scratch:
             self._model = models.load(Store(order["store_url"]), order["model"], Path(scratch))
-        self._takes_cond = self._model.sampler.recipe.cond_schema is not None
+        self._takes_cond = self._model.sampler.recipe.conditions is not None
 
     def check_health(self) -> None:
         """Be healthy: a replica that could not load its model never came to be."""
@@ -109,37 +113,42 @@ class Replica:
                 takes_cond=self._takes_cond,
                 formats=self._model.sampler.recipe.formats,
             )
-        except Refused as refusal:
+            # Here, where it is this request that is refused and not those that it shares a pass with.
+            self._model.sampler.condition(ask.cond)
+        except (Refused, BadRequest) as refusal:
             return _problem(400, str(refusal))
-        images = await self.draw(ask)
-        return JSONResponse({"images": images, "mime": MIME, "model": self._model.name})
+        files = await self.draw(ask)
+        images = [base64.b64encode(file.data).decode() for file in files]
+        return JSONResponse({"images": images, "mime": files[0].mime, "model": self._model.name})
 
-    async def draw(self, ask: Ask) -> list[str]:
-        """Return a request's pictures, as base64 of PNG files."""
-        (images,) = await self.draw_all([ask])
-        return images
+    async def draw(self, ask: Ask) -> list[File]:
+        """Return a request's items as files."""
+        (files,) = await self.draw_all([ask])
+        return files
 
-    async def draw_all(self, asks: list[Ask]) -> list[list[str]]:
+    async def draw_all(self, asks: list[Ask]) -> list[list[File]]:
         """Draw for several requests in shared tiles; each answer is what it would be alone."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._draw, asks)
 
-    def _draw(self, asks: list[Ask]) -> list[list[str]]:
+    def _draw(self, asks: list[Ask]) -> list[list[File]]:
         seeds = [seed for ask in asks for seed in ask.seeds]
-        cond = [ask.cond for ask in asks for _ in ask.seeds] if self._takes_cond else None
-        pictures = iter(zip(seeds, self._model.sampler.draw(seeds, cond), strict=True))
-        return [[self._encoded(*next(pictures)) for _ in ask.seeds] for ask in asks]
+        drawn = iter(self._model.sampler.draw(seeds, [ask.cond for ask in asks for _ in ask.seeds]))
+        return [[self._encoded(seed, next(drawn), ask) for seed in ask.seeds] for ask in asks]
 
-    def _encoded(self, seed: int, picture: Payload) -> str:
+    def _encoded(self, seed: int, payload: Payload, ask: Ask) -> File:
+        condition = self._model.sampler.condition(ask.cond)
+        wished = {} if condition is None else {"cond": condition.model_dump(mode="json", by_alias=True)}
         origin = {
             "endpoint": self._order["endpoint"],
             "seed": seed,
+            **wished,
             "model": self._model.name,
             "model_digest": self._model.digest,
             "data_digest": self._model.card.get("data_digest"),
             "recipe": self._model.recipe,
             "code_version": code_version(),
         }
-        return base64.b64encode(encode_png(picture, origin)).decode()
+        return self._model.sampler.recipe.encode(payload, ask.form, origin)
 
     def _is_known(self, request: Request) -> bool:
         scheme, _, word = request.headers.get("authorization", "").partition(" ")
@@ -156,7 +165,7 @@ class BatchingReplica(Replica):
         super().__init__(order)
 
     @serve.batch(max_batch_size=BATCH_REQUESTS, batch_wait_timeout_s=BATCH_WAIT_SECONDS)  # type: ignore[untyped-decorator]
-    async def draw(self, asks: list[Ask]) -> list[list[str]]:
+    async def draw(self, asks: list[Ask]) -> list[list[File]]:
         """Draw what has gathered; Serve gives each request its own answer."""
         return await self.draw_all(asks)
 

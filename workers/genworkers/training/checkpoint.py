@@ -51,6 +51,7 @@ def write(state: TrainState, folder: Path, about: Mapping[str, Any]) -> str:
                 "sums": {name: total.item() for name, total in state.window.sums.items()},
             },
             "latest": state.latest,
+            "evaluated": state.evaluated,
             "torch": torch.__version__,
             "files": {name: file_sha256(folder / name) for name in (MODULES, OPTIMIZERS)},
         }
@@ -90,6 +91,7 @@ def _restored(folder: Path, told: Mapping[str, Any], recipe: Recipe[Any]) -> Tra
         name: torch.tensor(total, dtype=torch.float64) for name, total in told["window"]["sums"].items()
     }
     state.latest = dict(told["latest"])
+    state.evaluated = dict(told.get("evaluated") or {})  # older checkpoints have none
     return state
 
 

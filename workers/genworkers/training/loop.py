@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from torch import Tensor
 
 from genplatform.domain.seeds import item_seed
@@ -23,11 +24,12 @@ from genworkers.context import RunContext
 from genworkers.data.dataset import DEFAULT_SPLIT, Dataset, Order, split_indices
 from genworkers.data.sources import open_source
 from genworkers.recipes import registry
-from genworkers.recipes.base import Recipe
+from genworkers.recipes.base import IMAGE, DataFacts, Recipe
 from genworkers.sampler import Sampler
 from genworkers.stop import CANCEL, LOST
 from genworkers.training import checkpoint
-from genworkers.training.sheet import PICTURES, draw_sheet
+from genworkers.training.evaluation import ROWS_UNDER_WAY, evaluate
+from genworkers.training.sheet import PICTURES, SHEETS
 from genworkers.training.state import EngineStep, TrainState
 
 REPORT_SECONDS = 0.5
@@ -45,6 +47,7 @@ class TrainJob:
     steps: int
     checkpoint_every: int
     sheet_every: int
+    evaluate_every: int
 
     @classmethod
     def from_order(cls, order: Mapping[str, Any]) -> TrainJob:
@@ -57,6 +60,8 @@ class TrainJob:
             steps=int(order["budget"]["steps"]),
             checkpoint_every=int(order["checkpoint"]["every"]),
             sheet_every=int(order["sheet_every"]),
+            # Jobs that an older version submitted say nothing of it.
+            evaluate_every=int(order.get("evaluate_every") or order["sheet_every"]),
         )
 
     @property
@@ -96,13 +101,14 @@ class _Loop:
                 f"The recipe {job.recipe!r} has nothing to train.", "Generate with its built-in model instead."
             )
         self.dataset = open_source(job.data)
-        self.recipe = recipe.configured(job.params, self.dataset.shape)
+        self.recipe = _configured(recipe, job, facts_of(self.dataset))
         parts = split_indices(len(self.dataset), job.split)
         self.split = {
             "shares": dict(job.split or DEFAULT_SPLIT),
             "seed": 0,
             "counts": {name: len(part) for name, part in parts.items()},
         }
+        self.validation = parts["validation"]
         self.order = Order(parts["train"], self.recipe.batch_size, ctx.seed)
         self.about = {
             "recipe": job.recipe,
@@ -140,6 +146,8 @@ class _Loop:
             self.ctx.report(step, self.job.steps, self.pace.rate)
         if step % self.job.metrics_every == 0 or last:
             self._measure()
+        if step % self.job.evaluate_every == 0 or last:
+            self._evaluate(self.validation if last else self.validation[:ROWS_UNDER_WAY])
         if step % self.job.sheet_every == 0 or last:
             self._show()
         if step % self.job.checkpoint_every == 0 or last:
@@ -147,20 +155,30 @@ class _Loop:
 
     def _measure(self) -> None:
         """Fetch the window's means: the one place where the loop waits for its numbers."""
-        means = self.state.window.take()
-        for name, value in means.items():
+        self.state.latest = self.state.window.take()
+        self._tell(self.state.latest)
+
+    def _evaluate(self, rows: Tensor) -> None:
+        self.state.evaluated = evaluate(self.recipe, self.state, self.dataset, rows, self.ctx.seed)
+        if self.state.evaluated:
+            self._tell(self.state.evaluated)
+
+    def _tell(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
             if not math.isfinite(value):
                 raise BadRequest(
                     f"{name} became {value} at step {self.state.step}: the training has diverged.",
                     "Lower the learning rate (params.learning_rate), or try another seed.",
                 )
-        self.state.latest = means
-        self.ctx.metrics(self.state.step, means)
+        self.ctx.metrics(self.state.step, values)
 
     def _show(self) -> None:
-        values = ", ".join(f"{name} {value:.3f}" for name, value in self.state.latest.items())
+        values = ", ".join(f"{name} {value:.3f}" for name, value in self.state.metrics.items())
         rate = f" ({self.pace.rate:.0f} steps a second)" if self.pace.rate else ""
         self.ctx.log(f"Step {self.state.step:,} of {self.job.steps:,}: {values}{rate}.")
+        draw_sheet = SHEETS.get(self.recipe.modality)
+        if draw_sheet is None:
+            return
         sampler = Sampler(self.recipe, models.served(self.recipe, self.state.modules), self.recipe.tile)
         seeds = [item_seed(self.ctx.seed, index) for index in range(PICTURES)]
         self.ctx.sheet(draw_sheet(sampler.draw(seeds)), self.state.step)
@@ -206,14 +224,35 @@ class _Loop:
         self.ctx.event("checkpoint_damaged", {"step": step, "why": why})
 
     def _describe(self, parts: Mapping[str, Tensor]) -> None:
-        shape, counts = self.dataset.shape, {name: len(part) for name, part in parts.items()}
+        shape, counts = getattr(self.dataset, "shape", None), {name: len(part) for name, part in parts.items()}
+        what = f"pictures of {shape.width}x{shape.height}" if shape else "items"
         self.ctx.log(
-            f"Read {len(self.dataset):,} pictures of {shape.width}x{shape.height} from {self.dataset.name}: "
+            f"Read {len(self.dataset):,} {what} from {self.dataset.name}: "
             f"{counts['train']:,} to train on, {counts['validation']:,} to validate, {counts['test']:,} to test."
         )
         self.ctx.log(
-            f"Training the recipe {self.job.recipe} for {self.job.steps:,} steps of {self.recipe.batch_size} pictures."
+            f"Training the recipe {self.job.recipe} for {self.job.steps:,} steps of {self.recipe.batch_size} items."
         )
+
+
+def facts_of(dataset: Dataset) -> DataFacts:
+    """Return what recipes may take from a dataset before they build; classes without names are called by number."""
+    classes = tuple(getattr(dataset, "classes", ()))
+    if not classes and dataset.labels is not None and len(dataset.labels):
+        classes = tuple(map(str, range(int(dataset.labels.max()) + 1)))
+    return DataFacts(getattr(dataset, "modality", IMAGE), getattr(dataset, "shape", None), classes)
+
+
+def _configured(recipe: type[Recipe[Any]], job: TrainJob, data: DataFacts) -> Recipe[Any]:
+    try:
+        return recipe.configured(job.params, data)
+    except ValidationError:
+        raise  # which says by itself what is wrong with which parameter
+    except ValueError as error:
+        raise BadRequest(
+            f"The recipe {job.recipe!r} cannot be used with these params and this data: {error}",
+            f"`genctl recipes show {job.recipe}` tells what it takes.",
+        ) from error
 
 
 class _Pace:

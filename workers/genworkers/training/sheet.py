@@ -1,10 +1,10 @@
-"""A sample sheet: a grid of pictures from fixed seeds, enlarged so that a person sees them."""
+"""A sample sheet: what is drawn from fixed seeds, as a person can look at it. Of pictures, a grid, enlarged."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -30,3 +30,7 @@ def draw_sheet(pictures: Sequence[Payload]) -> bytes:
     out = io.BytesIO()
     Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet).save(out, format="PNG")
     return out.getvalue()
+
+
+# A modality -> how its items are shown as one PNG; of one that is not here there are no sheets.
+SHEETS: dict[str, Callable[[Sequence[Payload]], bytes]] = {"image": draw_sheet}

@@ -53,6 +53,12 @@ class TrainState:
     step: int = 0
     window: Window = field(default_factory=Window)
     latest: dict[str, float] = field(default_factory=dict)  # the last full window's means
+    evaluated: dict[str, float] = field(default_factory=dict)  # the last evaluation's
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The numbers that are known of the model as it stands."""
+        return self.latest | self.evaluated
 
     @classmethod
     def fresh(cls, recipe: Recipe[Any], seed: int) -> TrainState:

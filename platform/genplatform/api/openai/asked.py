@@ -78,7 +78,7 @@ def condition(prompt: str, schema: Mapping[str, Any] | None) -> dict[str, Any] |
     A model without conditions takes an empty prompt only; one of classes takes a class name.
     """
     wanted = prompt.strip()
-    classes = ((schema or {}).get("properties") or {}).get("class", {}).get("enum")
+    classes = _classes(((schema or {}).get("properties") or {}).get("class", {}))
     if not wanted:
         return None
     if not classes:
@@ -87,6 +87,12 @@ def condition(prompt: str, schema: Mapping[str, Any] | None) -> dict[str, Any] |
         shown = ", ".join(str(name) for name in classes[:20])
         raise refused("prompt", f"This model has no class {wanted[:60]!r}.", f"Send one of: {shown}.")
     return {"class": wanted}
+
+
+def _classes(field: Mapping[str, Any]) -> list[Any]:
+    """Return the names that a schema's field takes; where it may be left out, it is one of them or null."""
+    choices = [field, *(field.get("anyOf") or ())]
+    return [name for choice in choices for name in (choice.get("enum") or [choice.get("const")]) if name is not None]
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
