@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from genplatform.domain.log_lines import Stream
-from genworkers.commanding import sieve, transcript
-from genworkers.commanding.sieve import Line, Sieve
-from genworkers.commanding.transcript import Transcript
+from genworkers import transcript
+from genworkers.commanding import sieve
+from genworkers.commanding.sieve import Sieve
+from genworkers.transcript import Line, Transcript
 
 
 def line(text: object, stream: Stream = Stream.STDOUT) -> Line:

@@ -74,9 +74,33 @@ def test_a_run_tells_what_it_does_while_it_does_it(platform: Platform, store: St
     assert "Step 60 of 60" in platform.logs
     points = [m["step"] for b in platform.bodies("/progress") for m in b["metrics"] if "g_loss" in m["values"]]
     assert points == list(range(1, 61))
-    kinds = [(b["kind"], b["step"]) for b in platform.bodies("/artifacts")]
+    kinds = [(b["kind"], b["step"]) for b in platform.bodies("/artifacts") if b["kind"] != "log"]
     assert kinds == [("checkpoint", 20), ("sheet", 30), ("checkpoint", 40), ("sheet", 60), ("checkpoint", 60)]
     assert store.read_bytes("jobs/default/j_abc/sheets/step-000000060.r1.png").startswith(b"\x89PNG")
+
+
+def kept_log(platform: Platform, store: Store) -> list[str]:
+    (log,) = [b for b in platform.bodies("/artifacts") if b["kind"] == "log"]
+    assert log["key"] == f"jobs/default/{log['job_id']}/logs/r{log['run']}.log"
+    return store.read_bytes(log["key"]).decode().splitlines()
+
+
+def test_what_a_run_said_is_kept_in_the_store_however_it_ended(
+    platform: Platform, store: Store, run_order: Order
+) -> None:
+    assert run(run_order(platform.url)) == "published"
+
+    kept = kept_log(platform, store)
+    assert [line.split(" ", 3)[1:] for line in kept] == [["0", "log", text] for text in platform.logs.splitlines()]
+    assert any("Step 60 of 60" in line for line in kept)
+
+
+def test_what_a_run_said_before_it_failed_is_kept_with_its_last_word(
+    platform: Platform, store: Store, run_order: Order
+) -> None:
+    assert run(run_order(platform.url, recipe="no-such-recipe")) == "failed"
+
+    assert " 0 log Failed: " in kept_log(platform, store)[-1]
 
 
 def test_only_the_last_checkpoints_are_kept(platform: Platform, store: Store, run_order: Order) -> None:

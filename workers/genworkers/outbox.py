@@ -20,6 +20,7 @@ from genplatform.domain.times import Clock
 from genplatform.errors import Fenced, GenctlError, Unavailable
 from genplatform.store import Stored
 from genworkers.platform_client import PlatformClient
+from genworkers.transcript import Line
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,10 @@ class _Artifact:
 
 
 class Outbox:
-    """Takes word of one run and delivers it in order; `on_fenced` is called when the run is not current any more."""
+    """Takes word of one run and delivers it in order; `on_fenced` is called when the run is not current any more.
+
+    Each log line is given to `also` as well, one at a time.
+    """
 
     def __init__(
         self,
@@ -71,8 +75,10 @@ class Outbox:
         clock: Clock,
         on_fenced: Callable[[], None],
         seconds: float = EVERY_SECONDS,
+        also: Callable[[Line], None] = lambda _: None,
     ) -> None:
         self._client, self._clock, self._on_fenced, self._seconds = client, clock, on_fenced, seconds
+        self._also = also
         self._ids = {"job_id": job_id, "run": run}
         self._changed = threading.Condition()
         self._progress: dict[str, Any] | None = None
@@ -104,7 +110,9 @@ class Outbox:
         with self._changed:
             self._sequence += 1
             number = LineNumber(self._sequence, stream=stream).packed()
-            self._add("logs", {"seq": number, "time": self._clock() if time is None else time, "text": sent})
+            line = Line(sent, stream, self._clock() if time is None else time)
+            self._also(line)
+            self._add("logs", {"seq": number, "time": line.time, "text": line.text})
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         """Add an event."""

@@ -7,20 +7,28 @@ was asked to; cancelled; lost, when a newer Run stands, and then it says nothing
 from __future__ import annotations
 
 import logging
+import tempfile
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from genplatform.errors import Fenced, Unavailable
+from genplatform.domain import layout
+from genplatform.domain.keys import RunKey
+from genplatform.errors import Fenced, GenctlError, Unavailable
+from genplatform.store import Store
 from genworkers.actor import Actor
+from genworkers.context import patiently
 from genworkers.failures import Failure, explain
 from genworkers.outbox import EVERY_SECONDS, Outbox
 from genworkers.stop import CANCEL, LOST
+from genworkers.transcript import Line, Transcript
 
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 120.0
+LOG_SECONDS = 10.0
 
 
 class OneRun(Actor):
@@ -30,6 +38,7 @@ class OneRun(Actor):
     """
 
     word_every = EVERY_SECONDS
+    writes_down = False  # whether what it says in its log is kept in the store too
 
     def __init__(self, order: Mapping[str, Any]) -> None:
         super().__init__(order)
@@ -41,7 +50,9 @@ class OneRun(Actor):
             clock=time.time,
             on_fenced=self._fenced,
             seconds=self.word_every,
+            also=self._write_down,
         )
+        self._transcript: Transcript | None = None
 
     def stop(self, reason: str) -> None:
         """Ask to stop, for a reason of `genworkers.stop`; returns at once."""
@@ -57,6 +68,12 @@ class OneRun(Actor):
         self._client.started({**self._ids, "node": self._node, "worker": self._order["actor"]})
         self._heartbeat.start()
         self._outbox.start()
+        with tempfile.TemporaryDirectory(prefix="genctl-log-", ignore_cleanup_errors=True) as folder:
+            if self.writes_down:
+                self._transcript = Transcript(Path(folder))
+            return self._guarded()
+
+    def _guarded(self) -> str:
         try:
             return self._work()
         except Fenced:
@@ -73,6 +90,7 @@ class OneRun(Actor):
         for line in failure.last_lines:
             self._outbox.log(line)
         self._outbox.log(f"Failed: {failure.message}")
+        self._keep_what_was_said()
         self._outbox.flush(FLUSH_SECONDS)
         self._client.failed({**self._ids, "shard": None, "claim": None, **failure.as_json()})
         return "failed"
@@ -80,9 +98,31 @@ class OneRun(Actor):
     def _let_go(self, reason: str, step: int | None) -> str:
         if reason == LOST:
             return "lost"
+        self._keep_what_was_said()
         self._deliver()
         self._client.released({**self._ids, "reason": reason, "step": step})
         return "cancelled" if reason == CANCEL else "released"
+
+    def _write_down(self, line: Line) -> None:
+        if self._transcript is not None:
+            self._transcript.add(line)
+
+    def _keep_what_was_said(self) -> None:
+        """Store what the Run said until now; once, before its end, for its log is one object."""
+        transcript, self._transcript = self._transcript, None
+        whole = transcript.close() if transcript is not None else None
+        if whole is not None and self._stop.reason != LOST:
+            self._keep_log(whole, Store(self._order["store_url"]))
+
+    def _keep_log(self, transcript: Path, store: Store) -> None:
+        """Store a log; a Run is no worse for one that cannot be kept."""
+        key = layout.log(RunKey(self._order["tenant"], self._order["job_id"], int(self._order["run"])))
+        try:
+            stored = patiently(lambda: store.put_file(transcript, key), LOG_SECONDS)
+        except GenctlError as error:
+            self._outbox.log(f"What it said could not be kept in the store: {error.message}")
+        else:
+            self._outbox.artifact("log", stored, None)
 
     def _deliver(self) -> None:
         """Have all word of the run delivered before its last, which closes it."""

@@ -13,7 +13,7 @@ from typing import Any
 from genplatform.domain import layout
 from genplatform.domain.keys import RunKey
 from genplatform.domain.paths import is_within
-from genplatform.errors import BadRequest, GenctlError
+from genplatform.errors import BadRequest
 from genplatform.store import Store
 from genworkers.commanding import endings
 from genworkers.commanding.child import Child, NotStarted
@@ -34,7 +34,6 @@ GRACE_SECONDS = {LOST: 0.0, CANCEL: 5.0, PAUSE: 30.0}
 GRACE = 8.0
 # What holds the command's output open although all of its processes have ended cannot be waited for.
 LAST_WORDS_SECONDS = 5.0
-LOG_SECONDS = 10.0
 
 
 class CommandActor(OneRun):
@@ -113,16 +112,6 @@ class CommandActor(OneRun):
     def _stopped(self, reason: str, kept: CheckpointFolder) -> str:
         step = None if reason in {LOST, CANCEL} else kept.keep()
         return self._let_go(reason, step)
-
-    def _keep_log(self, transcript: Path, store: Store) -> None:
-        """Store what the command printed; a Run is no worse for a log that cannot be kept."""
-        key = layout.log(RunKey(self._order["tenant"], self._order["job_id"], int(self._order["run"])))
-        try:
-            stored = patiently(lambda: store.put_file(transcript, key), LOG_SECONDS)
-        except GenctlError as error:
-            self._outbox.log(f"What it printed could not be kept in the store: {error.message}")
-        else:
-            self._outbox.artifact("log", stored, None)
 
     def _publish(self, folders: Folders, store: Store) -> str:
         key = layout.files(RunKey(self._order["tenant"], self._order["job_id"], int(self._order["run"])))

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from genplatform.domain.log_lines import Stream
 from genworkers.commanding.child import Child
-from genworkers.commanding.sieve import Line, Sieve
-from genworkers.commanding.transcript import Transcript
+from genworkers.commanding.sieve import Sieve
 from genworkers.outbox import Outbox
+from genworkers.transcript import Line, Transcript
 
 BLOCK = 1 << 16
 MOST_BYTES_A_SECOND = 8 << 20

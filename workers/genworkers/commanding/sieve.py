@@ -7,22 +7,14 @@ held back, and once a second they are let through, with a word of how many befor
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
 
 from genplatform.domain.log_lines import Stream
+from genworkers.transcript import Line
 
 BUCKET = 1_000.0
 A_SECOND = 100
 EVERY_SECONDS = 1.0
 CHARACTERS_A_LINE = 400  # a longer line counts as several
-
-
-class Line(NamedTuple):
-    """A line, where it was printed and when."""
-
-    text: str
-    stream: Stream
-    time: float
 
 
 class Sieve:

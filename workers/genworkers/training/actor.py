@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 class RunActor(OneRun):
     """Executes one Run of a train job."""
 
+    writes_down = True
+
     def _work(self) -> str:
         # Heavy imports come here, so that the actor answers and beats while they run.
         import torch
@@ -31,6 +33,7 @@ class RunActor(OneRun):
         trained = train(TrainJob.from_order(self._order), ctx, clock=time.monotonic)
         if trained.stopped is not None:
             return self._let_go(trained.stopped, trained.state.step)
+        self._keep_what_was_said()
         self._deliver()
         with tempfile.TemporaryDirectory(prefix="genctl-model-") as scratch:
             told = publish_model(store, self._order["tenant"], self._order, trained, Path(scratch))

@@ -1,4 +1,4 @@
-"""All that a command printed, in a file: its beginning and its end, bounded, with a word of what is left out between.
+"""All that a Run said or printed, in a file: its beginning and its end, bounded, with a word of what is left out.
 
 Each line has its time, its rank and where it was printed before it.
 """
@@ -7,13 +7,22 @@ from __future__ import annotations
 
 from io import BufferedWriter
 from pathlib import Path
+from typing import NamedTuple
 
+from genplatform.domain.log_lines import Stream
 from genplatform.domain.times import rfc3339
-from genworkers.commanding.sieve import Line
 
 HEAD_BYTES = 4 << 20
 TAIL_BYTES = 4 << 20  # at least; at most twice as much
 RANK = 0
+
+
+class Line(NamedTuple):
+    """A line, where it was printed and when."""
+
+    text: str
+    stream: Stream
+    time: float
 
 
 class Transcript:
