@@ -80,6 +80,7 @@ def submit(
     _check_sets(sets)
     asked = {"env": variables, "cpus": cpus, "workdir": workdir}
     body, media_type, source = _asked(ctx.meta.get(COMMAND), file, asked)
+    body, sets = _with_paths(body, media_type, file, sets)
     if code := session.ensure_up():
         return code
     key = key or uuid.uuid4().hex
@@ -184,6 +185,14 @@ def _check_sets(sets: Sequence[str]) -> None:
         field, equals, _ = given.partition("=")
         if not equals or not field.strip():
             raise click.BadParameter(f"{given!r} is not K=V, such as seed=7.", param_hint="--set")
+
+
+def _with_paths(body: bytes, media_type: str, file: str | None, sets: tuple[str, ...]) -> tuple[bytes, tuple[str, ...]]:
+    """Make absolute where data lies: seen from the job file's folder, and in --set from here."""
+    from genctl.datafiles import with_absolute_set, with_absolute_sources
+
+    base = Path(file).parent if file not in (None, STDIN) else Path()
+    return with_absolute_sources(body, media_type, base), tuple(with_absolute_set(one, Path()) for one in sets)
 
 
 def _asked(command: list[str] | None, file: str | None, options: dict[str, Any]) -> tuple[bytes, str, str]:

@@ -41,6 +41,7 @@ def _train(w: Wiring, job: JobRow) -> dict[str, Any]:
         "recipe": spec["recipe"],
         "params": spec["params"],
         "data": spec["data"],
+        "folders": list(w.folders),
         "split": spec["split"],
         "budget": spec["budget"],
         "seed": spec["seed"],

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from genplatform.domain.job import Demand
 from genplatform.domain.names import ModelRef
+from genplatform.domain.paths import fixed_part
 from genplatform.errors import SpecProblem
 from genplatform.spec import (
     CommandSpec,
@@ -18,6 +19,7 @@ from genplatform.spec import (
     JobSpec,
     TrainSpec,
     demand_of,
+    is_path,
     model_ref,
     problem_of,
     published_name,
@@ -36,7 +38,8 @@ KINDS_KEPT = 10_000
 class Plan(NamedTuple):
     """One job to be: its values of COLUMNS, what it needs, the models it makes and uses, and where it stands.
 
-    `folder` is the one that it names by its path, if it does; `cond` is what its items are wished to be, as JSON.
+    `folder` is the one that it names by its path, if it does, in the field `folder_field`; `cond` is what its items are
+    wished to be, as JSON.
     """
 
     values: tuple[Any, ...]
@@ -50,6 +53,7 @@ class Plan(NamedTuple):
     folder: str | None = None
     demand: Demand = Demand()
     cond: str | None = None
+    folder_field: str = "workdir"
 
     @property
     def priority(self) -> int:
@@ -75,6 +79,7 @@ def plan(document: JobDocument) -> Plan:
     """Return the plan of a document."""
     spec = document.spec
     total, unit = _amount(spec)
+    folder, field = _named_path(spec)
     labels = json.dumps(spec.labels) if spec.labels else "{}"
     values = (spec.name, document.kind, spec.queue, spec.priority, labels, spec.model_dump_json(), 0, 0, 0, total, unit)
     return Plan(
@@ -86,10 +91,18 @@ def plan(document: JobDocument) -> Plan:
         spec.deadline,
         document.document_index,
         document.find,
-        spec.workdir if isinstance(spec, CommandSpec) else None,
+        folder,
         _demand(spec.resources.workers, spec.resources.cpus_per_worker, spec.resources.gpus_per_worker),
         json.dumps(spec.cond) if isinstance(spec, GenerateSpec) and spec.cond else None,
+        field,
     )
+
+
+def _named_path(spec: JobSpec) -> tuple[str | None, str]:
+    """Return the folder that a spec names by its path, or None, and the field that does."""
+    if isinstance(spec, TrainSpec) and is_path(spec.data.source):
+        return fixed_part(spec.data.source), "data"
+    return spec.workdir if isinstance(spec, CommandSpec) else None, "workdir"
 
 
 @lru_cache(maxsize=KINDS_KEPT)

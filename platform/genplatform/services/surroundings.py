@@ -62,11 +62,12 @@ def refuse_folders(plans: Sequence[Plan], allowed: Sequence[str]) -> None:
     """Raise BadSpec for folders, named by their paths, that this platform does not read from."""
     outside = [one for one in plans if one.folder is not None and not is_within(one.folder, allowed)]
     if outside:
-        read = f"It reads: {', '.join(allowed)}." if allowed else "It reads none: leave it out."
+        read = f"It reads: {', '.join(allowed)}." if allowed else "It reads none."
         hint = f"{read} Its operator sets them with GENCTL_LOCAL_FOLDERS."
         some = outside[: MAX_PROBLEMS + 1]
         problems = [
-            one.problem(f"workdir: this platform reads no files from {one.folder}.", "workdir", hint) for one in some
+            one.problem(f"{one.folder_field}: this platform reads no files from {one.folder}.", one.folder_field, hint)
+            for one in some
         ]
         raise BadSpec(at_most(MAX_PROBLEMS, problems))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from genplatform.spec.conditions import condition_problems
+from genplatform.spec.data import is_path
 from genplatform.spec.demand import (
     deadline_at,
     demand,
@@ -39,6 +40,7 @@ __all__ = [
     "demand",
     "demand_of",
     "demand_of_resources",
+    "is_path",
     "job_file_schema",
     "load",
     "model_ref",

@@ -2,33 +2,163 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import posixpath
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, field_validator, model_validator
 
-from genplatform.spec.common import SpecPart
+from genplatform.domain.paths import fixed_part
+from genplatform.spec.common import HIGHEST_SEED, SpecPart, one_of
 from genplatform.spec.refusals import NOT_YET, refuse
 from genplatform.spec.words import shown, suggestion
 
 SOURCES = ("digits",)
+LONGEST_SOURCE = 4000
+LARGEST_SIDE = 4096
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def is_path(source: str) -> bool:
+    """Tell whether a source is the path of files on this machine."""
+    return source.startswith("/")
 
 
 def _checked_source(text: str) -> str:
     if text in SOURCES:
         return text
-    hint = suggestion(text, SOURCES, "Possible now")
+    if "\0" in text:
+        raise refuse("holds a NUL, which no path can", "Leave it out.")
+    if _SCHEME.match(text):
+        raise refuse(f"{NOT_YET}: data from {shown(text)}", "Download it, and name the folder.")
+    if is_path(text):
+        return _checked_path(text)
     if any(mark in text for mark in "/*.:\\"):
-        raise refuse(f"{NOT_YET}: data from {shown(text)}; only built-in sources are", hint)
-    raise refuse(f"there is no data source {shown(text)}", hint)
+        hint = "Write an absolute path. `genctl submit` makes one of a path that begins with ./, ../ or ~/ by itself."
+        raise refuse(f"{shown(text)} does not say from which folder on", hint)
+    raise refuse(f"there is no data source {shown(text)}", suggestion(text, SOURCES, "Possible now"))
 
 
-Source = Annotated[str, AfterValidator(_checked_source), WithJsonSchema({"type": "string", "enum": list(SOURCES)})]
+def _checked_path(path: str) -> str:
+    if posixpath.normpath(path) != (path.rstrip("/") or "/"):
+        raise refuse(f"{shown(path)} is not a plain path", "Write it without '.', '..' and doubled slashes.")
+    if fixed_part(path) == "/":
+        raise refuse(f"{shown(path)} takes in the whole machine", "Name a folder, a file, or files in a folder.")
+    return path
+
+
+Source = Annotated[
+    str,
+    Field(max_length=LONGEST_SOURCE),
+    AfterValidator(_checked_source),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "enum": list(SOURCES)},
+                {"type": "string", "pattern": "^(/|\\./|\\.\\./|~/)", "maxLength": LONGEST_SOURCE},
+            ]
+        }
+    ),
+]
+
+_SIDE = {"type": "integer", "minimum": 1, "maximum": LARGEST_SIDE}
+
+
+def _is_side(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST_SIDE
+
+
+def _checked_size(value: Any) -> int | list[int]:
+    if _is_side(value) or (isinstance(value, list) and len(value) == 2 and all(map(_is_side, value))):
+        return value  # type: ignore[no-any-return]
+    hint = f"Write one side such as 32, or [height, width], each from 1 to {LARGEST_SIDE}."
+    raise refuse(f"is {shown(value)}, and not the size of a picture", hint)
+
+
+Size = Annotated[
+    int | list[int],
+    PlainValidator(_checked_size),
+    WithJsonSchema({"anyOf": [_SIDE, {"type": "array", "items": _SIDE, "minItems": 2, "maxItems": 2}]}),
+]
+
+
+def _checked_skip(value: Any) -> int | float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, int) and value >= 0:
+            return value
+        if isinstance(value, float) and 0 <= value < 1:
+            return value
+    hint = "Write how many, such as 10, or a share below 1, such as 0.01."
+    raise refuse(f"is {shown(value)}, and not a number of items to skip", hint)
+
+
+Skip = Annotated[
+    int | float,
+    PlainValidator(_checked_skip),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "number", "minimum": 0, "maximum": 1}]}),
+]
+
+FORMATS = ("images", "idx", "npz", "parquet")
+FORMATS_LATER = ("csv", "text", "jsonl", "audio", "pairs")
+FITS = ("crop", "pad", "stretch")
 
 
 class Data(SpecPart):
     """What a model learns from."""
 
-    source: Source = Field(default="digits", description="Where the data is: a built-in source.")
+    source: Source = Field(
+        default="digits",
+        description="Where the data is: a built-in source, a folder, a file, or a pattern (./photos/*.png).",
+    )
+    format: one_of("format", FORMATS, FORMATS_LATER) | None = Field(  # type: ignore[valid-type]
+        default=None, description="What the files are. Left out: told by their names."
+    )
+    size: Size | None = Field(
+        default=None,
+        description="The size that pictures are brought to: one side, or [height, width]. Left out: all must have one.",
+    )
+    fit: one_of("fit", FITS) = Field(  # type: ignore[valid-type]
+        default="crop", description="How a picture of another shape is brought to `size`: crop, pad or stretch it."
+    )
+    channels: Literal[1, 3] | None = Field(
+        default=None, description="1 for grey, 3 for colour. Left out: as the first picture is."
+    )
+    range: list[float] | None = Field(
+        default=None,
+        min_length=2,
+        max_length=2,
+        description="The values that become -1 and 1. Left out: 0 and 255, for whole numbers of 8 bits.",
+    )
+    column: str | None = Field(
+        default=None,
+        max_length=200,
+        description="The column or array that holds the items. Left out: told by its name.",
+    )
+    label: str | None = Field(
+        default=None,
+        max_length=200,
+        description="The column or array that holds the classes. Left out: told by its name.",
+    )
+    skip: Skip = Field(
+        default=0,
+        description="How many items that cannot be read may be left out, as a number or a share; more is an error.",
+    )
+
+    @field_validator("range")
+    @classmethod
+    def _has_width(cls, given: list[float] | None) -> list[float] | None:
+        if given is not None and not given[0] < given[1]:
+            raise refuse("has no lower and higher end", "Write the lower value first, such as [0, 1].")
+        return given
+
+    @model_validator(mode="after")
+    def _takes_its_options(self) -> Data:
+        if self.source in SOURCES:
+            for name in ("format", "size", "channels", "range", "column", "label"):
+                if getattr(self, name) is not None:
+                    raise refuse(f"the built-in source {self.source} takes no {name}", "Leave it out.")
+        return self
 
 
 class Split(SpecPart):
@@ -37,6 +167,13 @@ class Split(SpecPart):
     train: float = Field(default=0.70, gt=0, le=1, description="The share that the model learns from.")
     validation: float = Field(default=0.15, ge=0, le=1, description="The share that is looked at while it learns.")
     test: float = Field(default=0.15, ge=0, le=1, description="The share that nothing sees before the model is judged.")
+    by: str = Field(
+        default="item",
+        min_length=1,
+        max_length=200,
+        description="What is never parted: item, folder (all that lie in one), content (equal ones), or a column.",
+    )
+    seed: int = Field(default=0, ge=0, le=HIGHEST_SEED, description="Another seed parts it otherwise.")
 
     @model_validator(mode="after")
     def _whole(self) -> Split:

@@ -1,4 +1,4 @@
-"""Data in memory, addressed by index, with the digest of what was read; its split; and its order.
+"""Data addressed by index, with the digest of what was read; its split; and its order.
 
 Order is a function of (seed, epoch), so that a run that goes on at step N reads exactly what
 it would have read.
@@ -7,8 +7,10 @@ it would have read.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,15 +21,47 @@ from genworkers.recipes.base import ItemShape
 
 PARTS = ("train", "validation", "test")
 DEFAULT_SPLIT = {"train": 0.70, "validation": 0.15, "test": 0.15}
+BY_ITEM = "item"
 
 # Keys of independent random streams; the numbers are part of what makes a run repeatable.
 _SPLIT_STREAM = 1
 _ORDER_STREAM = 2
 
 
+class Dataset(ABC):
+    """Items by their index: pictures as "x" (N, channels, height, width) in [-1, 1], "label" as int64.
+
+    `digest` covers all that was read of them, `classes` are the labels' names, and `notes` what a
+    person should know of the reading.
+    """
+
+    modality: ClassVar[str] = "image"
+    name: str
+    digest: str
+    labels: Tensor | None
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def shape(self) -> ItemShape:
+        """The size of one picture."""
+
+    @abstractmethod
+    def rows(self, indices: Tensor) -> dict[str, Tensor]:
+        """Return those items as a batch."""
+
+    def groups(self, by: str) -> Sequence[str] | np.ndarray[Any, Any]:
+        """Return, an item each, what must not be parted; raises BadRequest where it is not known."""
+        raise BadRequest(f"The data of {self.name} cannot be split by {by!r}.", f"Possible: {BY_ITEM}.")
+
+
 @dataclass(frozen=True)
-class Dataset:
-    """Pictures (N, channels, height, width) in [-1, 1], their classes if known, and the digest of both."""
+class Pictures(Dataset):
+    """Pictures in memory, in [-1, 1], and their classes if known."""
 
     name: str
     pictures: Tensor
@@ -60,18 +94,26 @@ def _shuffled(count: int, *key: int) -> Tensor:
     return torch.from_numpy(generator.permutation(count))
 
 
+def split(dataset: Dataset, wanted: Mapping[str, Any] | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Cut the data as a spec's `split:` says; return the parts' indices, and the record of how they were made."""
+    asked = dict(DEFAULT_SPLIT if wanted is None else wanted)
+    by, seed = str(asked.pop("by", BY_ITEM)), int(asked.pop("seed", 0))
+    if by == BY_ITEM:
+        parts = split_indices(len(dataset), asked, seed)
+    else:
+        parts = _split_groups(dataset.groups(by), _checked(asked), seed, by)
+    counts = {name: len(part) for name, part in parts.items()}
+    record = {"shares": asked, "seed": seed, "counts": counts}
+    return parts, record if by == BY_ITEM else record | {"by": by}
+
+
 def split_indices(count: int, shares: Mapping[str, float] | None = None, seed: int = 0) -> dict[str, Tensor]:
     """Cut `count` items into train, validation and test, shuffled by `seed`, each index in exactly one.
 
     `shares` must add up to 1; the seed is not the run's, so that runs with other seeds hold
     out the same items. Raises BadRequest when nothing is left to train on.
     """
-    wanted = dict(DEFAULT_SPLIT if shares is None else shares)
-    unknown = sorted(set(wanted) - set(PARTS))
-    if unknown or any(share < 0 for share in wanted.values()) or not math.isclose(sum(wanted.values()), 1.0):
-        raise BadRequest(
-            f"The split {wanted} cannot be used.", "Give train, validation and test as shares that add up to 1."
-        )
+    wanted = _checked(DEFAULT_SPLIT if shares is None else shares)
     shuffled = _shuffled(count, _SPLIT_STREAM, seed % 2**32)
     parts, start, share = {}, 0, 0.0
     for part in PARTS:
@@ -84,6 +126,38 @@ def split_indices(count: int, shares: Mapping[str, float] | None = None, seed: i
         raise BadRequest(
             f"A split of {wanted} leaves nothing of {count} items to train on.",
             "Raise split.train, or bring more data.",
+        )
+    return parts
+
+
+def _checked(shares: Mapping[str, float]) -> dict[str, float]:
+    wanted = dict(shares)
+    unknown = sorted(set(wanted) - set(PARTS))
+    if unknown or any(share < 0 for share in wanted.values()) or not math.isclose(sum(wanted.values()), 1.0):
+        raise BadRequest(
+            f"The split {wanted} cannot be used.", "Give train, validation and test as shares that add up to 1."
+        )
+    return wanted
+
+
+def _split_groups(
+    groups: Sequence[str] | np.ndarray[Any, Any], wanted: Mapping[str, float], seed: int, by: str
+) -> dict[str, Tensor]:
+    """Cut items so that none of their groups is parted: each goes, whole, to where its middle falls."""
+    _, of_item, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    order = _shuffled(len(sizes), _SPLIT_STREAM, seed % 2**32).numpy()
+    middles = np.empty(len(sizes))
+    middles[order] = np.cumsum(sizes[order]) - sizes[order] / 2
+    ends = np.cumsum([wanted.get(part, 0.0) for part in PARTS]) * len(of_item)
+    part_of_group = np.searchsorted(ends[:-1], middles, side="right")
+    parts = {
+        part: torch.from_numpy(np.flatnonzero(part_of_group[of_item] == number)) for number, part in enumerate(PARTS)
+    }
+    without = [part for part in PARTS if wanted.get(part, 0.0) > 0 and not len(parts[part])]
+    if without:
+        raise BadRequest(
+            f"Split by {by}, {len(of_item):,} items make {len(sizes):,} groups, and none falls to {without[0]}.",
+            "Change the shares or split.seed, or split by something finer.",
         )
     return parts
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from genplatform.errors import NotFound
-from genworkers.data.dataset import Dataset
+from genworkers.data.dataset import Dataset, Pictures
 
 SIDE = 8
 
@@ -25,7 +25,7 @@ def load() -> Dataset:
     digest.update(levels.tobytes())
     digest.update(f"labels uint8 {labels.shape}\n".encode())
     digest.update(labels.tobytes())
-    return Dataset(
+    return Pictures(
         name="digits",
         pictures=torch.from_numpy(levels).float().div(8).sub(1).unsqueeze(1),
         labels=torch.from_numpy(labels).long(),

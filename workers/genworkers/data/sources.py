@@ -1,23 +1,80 @@
-"""The data sources that a job may name."""
+"""The data sources that a job may name, and how each is opened."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from genplatform.domain.paths import fixed_part, is_within
 from genplatform.errors import BadRequest
-from genworkers.data import digits
+from genworkers.data import arrays, digits, images, parquet
+from genworkers.data.bounds import plain
 from genworkers.data.dataset import Dataset
+from genworkers.data.files import Files, open_files
+from genworkers.data.kept import KeptPictures
 
 SOURCES: dict[str, Callable[[], Dataset]] = {"digits": digits.load}
 
+_READERS: dict[str, Callable[[Files, Mapping[str, Any]], KeptPictures]] = {
+    "images": images.read_images,
+    "idx": arrays.read_idx,
+    "npz": arrays.read_npz,
+    "parquet": parquet.read_parquet,
+}
+_DEFAULTS = {"fit": "crop", "skip": 0}
 
-def open_source(data: Mapping[str, Any]) -> Dataset:
-    """Return the data that a spec's `data:` names; raises BadRequest that says what there is."""
-    name = data.get("source")
-    if not isinstance(name, str) or name not in SOURCES:
-        raise BadRequest(f"There is no data source {name!r}.", f"Sources that exist: {', '.join(sorted(SOURCES))}.")
-    extra = sorted(set(data) - {"source"})
+
+def open_source(data: Mapping[str, Any], folders: Sequence[str] = ()) -> Dataset:
+    """Return the data that a spec's `data:` names; raises BadRequest that says what is wrong with it.
+
+    `folders` are those whose files may be named by their paths.
+    """
+    source = data.get("source")
+    if isinstance(source, str) and source.startswith("/"):
+        return read_path(source, data, folders)
+    if not isinstance(source, str) or source not in SOURCES:
+        raise BadRequest(f"There is no data source {source!r}.", f"Sources that exist: {', '.join(sorted(SOURCES))}.")
+    extra = sorted(name for name in set(data) - {"source"} if data[name] not in (None, _DEFAULTS.get(name)))
     if extra:
-        raise BadRequest(f"The source {name!r} takes no option {extra[0]!r}.", "Leave it out of `data:`.")
-    return SOURCES[name]()
+        raise BadRequest(f"The source {source!r} takes no option {extra[0]!r}.", "Leave it out of `data:`.")
+    return SOURCES[source]()
+
+
+def read_path(path: str, data: Mapping[str, Any], folders: Sequence[str]) -> Dataset:
+    """Read files of this machine, where its operator allows it."""
+    # Links are followed before it is asked: what lies elsewhere is not let in under another name.
+    if not is_within(str(Path(fixed_part(path)).resolve()), folders):
+        raise BadRequest(
+            f"The path {plain(path)} leads out of the folders whose files jobs may name.", "Name it by its real path."
+        )
+    return read_files(open_files(path), data)
+
+
+def read_files(files: Files, data: Mapping[str, Any]) -> Dataset:
+    """Read files by their format, declared or told by their names."""
+    kind = data.get("format") or told_format(files)
+    if kind not in _READERS:
+        raise BadRequest(f"There is no format {kind!r}.", f"Formats that exist: {', '.join(_READERS)}.")
+    if kind == "npz" and len(files.names) != 1:
+        raise BadRequest(f"{files.title} has {len(files.names):,} files; one npz is read.", "Name the file itself.")
+    return _READERS[kind](files, data)
+
+
+def told_format(files: Files) -> str:
+    """Return what the files' names say that they are."""
+    names = [*files.names, *(name for name, _ in files.refused)]
+    if any(map(arrays.is_idx, names)):
+        return "idx"
+    if len(names) == 1 and names[0].endswith(".npz"):
+        return "npz"
+    if any(map(parquet.is_parquet, names)):
+        return "parquet"
+    if any(map(images.is_image, names)) or images.CAPTIONS in names:
+        return "images"
+    if not names:
+        raise BadRequest(f"{files.title} is empty: there is no file to learn from.", "Check data.source.")
+    raise BadRequest(
+        f"The names of the {len(names):,} files in {files.title} do not say what they are ({plain(names[0])}).",
+        f"Formats that exist: {', '.join(_READERS)}. Say which with data.format.",
+    )

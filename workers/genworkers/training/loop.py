@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from genplatform.domain.seeds import item_seed
 from genplatform.errors import BadRequest, NotFound
 from genworkers import models
 from genworkers.context import RunContext
-from genworkers.data.dataset import DEFAULT_SPLIT, Dataset, Order, split_indices
+from genworkers.data.dataset import Dataset, Order, split
 from genworkers.data.sources import open_source
 from genworkers.recipes import registry
 from genworkers.recipes.base import IMAGE, DataFacts, Recipe
@@ -48,6 +48,7 @@ class TrainJob:
     checkpoint_every: int
     sheet_every: int
     evaluate_every: int
+    folders: Sequence[str] = ()  # whose files may be named by their paths
 
     @classmethod
     def from_order(cls, order: Mapping[str, Any]) -> TrainJob:
@@ -62,6 +63,7 @@ class TrainJob:
             sheet_every=int(order["sheet_every"]),
             # Jobs that an older version submitted say nothing of it.
             evaluate_every=int(order.get("evaluate_every") or order["sheet_every"]),
+            folders=tuple(order.get("folders") or ()),
         )
 
     @property
@@ -100,14 +102,9 @@ class _Loop:
             raise BadRequest(
                 f"The recipe {job.recipe!r} has nothing to train.", "Generate with its built-in model instead."
             )
-        self.dataset = open_source(job.data)
+        self.dataset = open_source(job.data, job.folders)
         self.recipe = _configured(recipe, job, facts_of(self.dataset))
-        parts = split_indices(len(self.dataset), job.split)
-        self.split = {
-            "shares": dict(job.split or DEFAULT_SPLIT),
-            "seed": 0,
-            "counts": {name: len(part) for name, part in parts.items()},
-        }
+        parts, self.split = split(self.dataset, job.split)
         self.validation = parts["validation"]
         self.order = Order(parts["train"], self.recipe.batch_size, ctx.seed)
         self.about = {
@@ -230,6 +227,8 @@ class _Loop:
             f"Read {len(self.dataset):,} {what} from {self.dataset.name}: "
             f"{counts['train']:,} to train on, {counts['validation']:,} to validate, {counts['test']:,} to test."
         )
+        for note in self.dataset.notes:
+            self.ctx.log(note)
         self.ctx.log(
             f"Training the recipe {self.job.recipe} for {self.job.steps:,} steps of {self.recipe.batch_size} items."
         )

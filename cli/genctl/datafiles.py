@@ -1,0 +1,65 @@
+"""Data that a job file names by a path from its own folder on: made absolute, its other bytes left as they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from genctl.jobfiles import YAML
+
+SET = "data.source="
+_RELATIVE = re.compile(r"(\.{1,2}|~)/")
+# In JSON, documents in lines too: `"data": {... "source": "./..."`, of which the last text is replaced.
+_IN_JSON = re.compile(rb'("data"\s*:\s*\{[^{}]*?"source"\s*:\s*)("(?:\.{1,2}|~)/(?:[^"\\]|\\.)*")')
+_MARKS = (b"./", b"~/")
+
+
+def with_absolute_sources(body: bytes, media_type: str, base: Path) -> bytes:
+    """Return a job file with each `data.source` that begins with ./, ../ or ~/ made absolute, seen from `base`.
+
+    What cannot be read as a job file is returned as it is: the platform says what is wrong with it.
+    """
+    if b"source" not in body or not any(mark in body for mark in _MARKS):
+        return body
+    if media_type == YAML:
+        return _in_yaml(body, base)
+    return _IN_JSON.sub(lambda found: found[1] + json.dumps(absolute(json.loads(found[2]), base)).encode(), body)
+
+
+def with_absolute_set(given: str, base: Path) -> str:
+    """Return a `--set` with the path that it gives to data.source made absolute."""
+    return SET + absolute(given.removeprefix(SET), base) if given.startswith(SET) else given
+
+
+def absolute(source: str, base: Path) -> str:
+    """Return a path that begins with ./, ../ or ~/ as an absolute one, and whatever else as it is."""
+    if not _RELATIVE.match(source):
+        return source
+    return os.path.normpath(os.path.join(base.absolute(), os.path.expanduser(source)))
+
+
+def _in_yaml(body: bytes, base: Path) -> bytes:
+    import yaml
+
+    try:
+        text = body.decode()
+        nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+    except (UnicodeDecodeError, yaml.YAMLError, RecursionError):
+        return body
+    found = {}
+    for document in nodes:
+        node = _value(_value(document, "data"), "source")
+        if isinstance(node, yaml.ScalarNode) and _RELATIVE.match(node.value):
+            found[node.start_mark.index, node.end_mark.index] = json.dumps(absolute(node.value, base))
+    for (start, end), written in sorted(found.items(), reverse=True):
+        text = text[:start] + written + text[end:]
+    return text.encode()
+
+
+def _value(mapping: Any, key: str) -> Any:
+    """Return the node that a mapping's node has under `key`, or None."""
+    pairs = mapping.value if type(mapping).__name__ == "MappingNode" else ()
+    return next((value for name, value in pairs if name.value == key), None)

@@ -1,0 +1,173 @@
+"""The files of a source: of a folder, of a pattern, of an archive, or one alone. Read and never unpacked.
+
+Names are relative, with '/', sorted. A link that leads out of the folder, a member of an archive
+whose name does, and what is no regular file are told as left out, and never followed.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import tarfile
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import IO, TypeVar
+
+from genplatform.domain.paths import fixed_part, is_pattern
+from genplatform.errors import BadRequest, NotFound
+from genworkers.data.bounds import BadItem, plain
+
+ARCHIVES = (".zip", ".tar")
+MOST_FILE_BYTES = 1 << 30  # of one picture or document
+# Deflate reaches 1032; pictures and tables of any use stay far below.
+HIGHEST_RATIO = 200
+SMALL = 16 << 20
+
+T = TypeVar("T")
+
+
+class Files(ABC):
+    """Files by name. `refused` are those that may not be read, and why."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.names: list[str] = []
+        self.refused: list[tuple[str, str]] = []
+
+    @abstractmethod
+    def open(self, name: str) -> IO[bytes]:
+        """Open a file for reading; raises BadItem where that cannot be."""
+
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes, when these are not too many."""
+        with self.open(name) as file:
+            data = file.read(MOST_FILE_BYTES + 1)
+        if len(data) > MOST_FILE_BYTES:
+            raise BadItem(f"has more than {MOST_FILE_BYTES:,} bytes")
+        return data
+
+
+class FolderFiles(Files):
+    """Files below a folder, all or those that a pattern names."""
+
+    def __init__(self, root: Path, paths: list[Path], title: str) -> None:
+        super().__init__(title)
+        self._root = root
+        real = root.resolve()
+        for path in paths:
+            name = path.relative_to(root).as_posix()
+            if path.is_symlink() and not path.resolve().is_relative_to(real):
+                self.refused.append((name, "is a link that leads out of the folder"))
+            elif path.is_file():
+                self.names.append(name)
+            elif not path.is_dir():
+                self.refused.append((name, "is no regular file"))
+        self.names.sort()
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open a file for reading."""
+        try:
+            return (self._root / name).open("rb")
+        except OSError as error:
+            raise BadItem(f"cannot be read: {error.strerror}") from error
+
+
+class ZipFiles(Files):
+    """The members of a zip archive."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path.name)
+        self._archive = _opened(path, lambda: zipfile.ZipFile(path))
+        for member in self._archive.infolist():
+            if member.is_dir():
+                continue
+            if why := _unsafe(member.filename):
+                self.refused.append((member.filename, why))
+            elif member.file_size > SMALL and member.file_size > HIGHEST_RATIO * max(1, member.compress_size):
+                self.refused.append((member.filename, f"would unpack to {member.file_size:,} bytes"))
+            else:
+                self.names.append(member.filename)
+        self.names = sorted(set(self.names))
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open a member for reading; it yields no more than it declares."""
+        try:
+            return self._archive.open(name)
+        except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+            raise BadItem(f"cannot be read: {error}") from error
+
+
+class TarFiles(Files):
+    """The members of a plain tar archive: the last of each name."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path.name)
+        self._archive = _opened(path, lambda: tarfile.open(path, "r:"))  # noqa: SIM115 - open as long as this is
+        self._members = {}
+        for member in self._archive:
+            if member.isdir():
+                continue
+            why = _unsafe(member.name) or ("" if member.isreg() else "is no regular file")
+            if why:
+                self.refused.append((member.name, why))
+            else:
+                self._members[member.name] = member
+        self.names = sorted(self._members)
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open a member for reading."""
+        file = self._archive.extractfile(self._members[name])
+        if file is None:
+            raise BadItem("is no regular file")
+        return file
+
+
+def open_files(path: str) -> Files:
+    """Return the files of a folder, an archive, a pattern or one file on this machine."""
+    if is_pattern(path):
+        root = Path(fixed_part(path))
+        found = [Path(name) for name in glob.glob(path, recursive=True)]
+        return FolderFiles(root, found, path)
+    place = Path(path)
+    try:
+        if place.is_dir():
+            return FolderFiles(place, list(_walk(place)), place.name)
+        if place.is_file():
+            if place.suffix == ".zip":
+                return ZipFiles(place)
+            return TarFiles(place) if place.suffix == ".tar" else FolderFiles(place.parent, [place], place.name)
+    except OSError as error:
+        raise BadRequest(
+            f"The data at {plain(path)} cannot be read: {error.strerror}.", "Give the node's user read permission."
+        ) from error
+    raise NotFound(f"There is no file or folder {plain(path)} on this node.", "Check data.source.")
+
+
+def _walk(root: Path) -> list[Path]:
+    found = []
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for base, folders, names in os.walk(root, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [path for name in folders if (path := Path(base, name)).is_symlink()]
+        found += [Path(base, name) for name in names if not name.startswith(".")]
+    return found
+
+
+def _unsafe(name: str) -> str:
+    """Return why an archive's member may not be read, or nothing."""
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
+        return "has a name that leads out of the archive"
+    return ""
+
+
+def _opened(path: Path, open_it: Callable[[], T]) -> T:
+    try:
+        return open_it()
+    except (OSError, zipfile.BadZipFile, tarfile.TarError, NotImplementedError) as error:
+        raise BadRequest(f"{path.name} cannot be read as an archive: {error}.", "Make it again.") from error

@@ -1,0 +1,78 @@
+"""Rows of one size on disk, addressed by index: what is decoded once, in a file that no name leads to.
+
+The file has no name from its first moment on, so nothing stays behind however the process ends.
+Reading takes the memory of the rows that are read, and no more: the file is not mapped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from genplatform.errors import BadRequest
+
+Array = np.ndarray[Any, Any]
+
+KEPT_FREE = 256 << 20
+BLOCK = 4 << 20
+
+
+class Rows:
+    """Rows of one shape and type; appended first, then read."""
+
+    def __init__(self, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
+        self.shape, self.dtype = tuple(shape), dtype
+        self.count = 0
+        self.row_bytes = max(1, math.prod(self.shape) * dtype.itemsize)
+        self._file = tempfile.TemporaryFile(prefix="genctl-data-")  # noqa: SIM115 - open as long as this is
+        self._digest = hashlib.sha256()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def expect(self, rows: int) -> None:
+        """Raise BadRequest when so many more rows cannot have room here."""
+        free = shutil.disk_usage(tempfile.gettempdir()).free - KEPT_FREE
+        if rows * self.row_bytes > free:
+            raise BadRequest(
+                f"The data takes {rows * self.row_bytes:,} bytes when it is decoded, and {max(0, free):,} are free.",
+                f"Make room in {tempfile.gettempdir()} on the node, lower data.size, or bring less.",
+            )
+
+    def append(self, rows: Array) -> None:
+        """Add rows: of this shape, or several of them."""
+        data = np.ascontiguousarray(rows, dtype=self.dtype)
+        try:
+            self._file.write(data.data)
+        except OSError as error:
+            raise BadRequest(
+                f"The decoded data cannot be kept on the node: {error.strerror}.",
+                f"Make room in {tempfile.gettempdir()}, lower data.size, or bring less.",
+            ) from error
+        self._digest.update(data.data)
+        self.count += data.nbytes // self.row_bytes
+
+    def finish(self) -> str:
+        """Make what was added readable, and return the digest of its shape, type and bytes."""
+        self._file.flush()
+        head = f"{self.dtype.str} {(self.count, *self.shape)}\n"
+        return hashlib.sha256(head.encode() + self._digest.digest()).hexdigest()
+
+    def take(self, indices: Array) -> Array:
+        """Return the rows of those indices, in their order, as an array of one's own."""
+        descriptor, size = self._file.fileno(), self.row_bytes
+        data = bytearray().join([os.pread(descriptor, size, index * size) for index in indices.tolist()])
+        return np.frombuffer(data, self.dtype).reshape(len(indices), *self.shape)
+
+    def blocks(self) -> Iterator[Array]:
+        """Yield all rows in their order, a few megabytes at a time."""
+        step = max(1, BLOCK // self.row_bytes)
+        for start in range(0, self.count, step):
+            yield self.take(np.arange(start, min(start + step, self.count)))
