@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from both_queues import LONG, A, B, C, claim, queues, runs, server, wiped
 
+from genplatform.domain.keys import JobKey
 from genplatform.queues import Queues
 from genplatform.queues.keys import MOST_REPORTS
 
@@ -76,6 +77,15 @@ def test_thousands_of_leases_are_granted_renewed_and_released_at_once(queues: Qu
     assert queues.missing(many) == many
 
 
+def test_all_leases_are_listed_expired_or_not(queues: Queues) -> None:
+    many = runs(*range(2500))
+    queues.grant(many, LONG)
+    queues.grant([claim(7)], -1)
+    queues.release(runs(3))
+
+    assert queues.leases() == {*many, claim(7)} - {*runs(3)}
+
+
 # Stop flags
 
 
@@ -88,6 +98,17 @@ def test_a_stop_flag_stands_until_it_is_cleared_and_the_last_reason_counts(queue
     queues.clear_stop(A)
     queues.clear_stop(C)
     assert queues.stops([C, A]) == {}
+
+
+def test_the_jobs_that_flags_stand_for_are_listed(queues: Queues) -> None:
+    many = [JobKey("default", f"j_{number:04d}") for number in range(2500)]
+    assert queues.flagged() == set()
+
+    for job in [*many, A]:
+        queues.flag_stop(job, "cancel")
+    queues.clear_stop(A)
+
+    assert queues.flagged() == set(many)
 
 
 # Reports

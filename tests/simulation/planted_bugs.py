@@ -144,6 +144,7 @@ BUGS = (
         "an expired lease of nobody left where it is",
         "I9",
         ("dispatch.losses:Losses.sweep", "self._w.queues.release(stale)", "pass"),
+        ("services.reconcile:sweep", "w.queues.release([", "list(["),
     ),
     _bug(
         "a cancel that overrules an end",

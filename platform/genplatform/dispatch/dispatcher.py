@@ -185,6 +185,7 @@ class Dispatcher:
         self._try("promote", lambda: reconcile.promote(self._w, term))
         self._try("survey", self._survey.begin)
         self._try("restore", lambda: reconcile.restore(self._w, reconcile.open_jobs(self._w)))
+        self._try("sweep", lambda: reconcile.sweep(self._w))
         self._try("nodes", self._avoiding.look)
         self._try("tend", self._tend)
         self._try("actors", lambda: self._look_at_actors(term))

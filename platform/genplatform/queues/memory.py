@@ -125,6 +125,11 @@ class MemoryQueues(Queues):
         with self._changed:
             return [lease for lease in leases if lease not in self._leases]
 
+    def leases(self) -> set[LeaseKey]:
+        """Return the leases that are there."""
+        with self._changed:
+            return set(self._leases)
+
     def flag_stop(self, job: JobKey, reason: str) -> None:
         """Ask whoever works on `job` to stop."""
         _check([job])
@@ -140,6 +145,11 @@ class MemoryQueues(Queues):
         """Return the flags that stand for these jobs."""
         with self._changed:
             return {job: self._stops[job] for job in jobs if job in self._stops}
+
+    def flagged(self) -> set[JobKey]:
+        """Return the jobs that a flag stands for."""
+        with self._changed:
+            return set(self._stops)
 
     def report(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Append JSON documents; past `keys.MOST_REPORTS` the oldest are dropped."""

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from genplatform.domain.keys import JobKey, LeaseKey, ShardKey, parse_lease
 from genplatform.queues import keys
-from genplatform.queues.members import batches, decode_report, encode_report, member, parsed
+from genplatform.queues.members import BATCH, batches, decode_report, encode_report, member, parsed
 from genplatform.queues.seam import Queues, Reports
 from genplatform.queues.server import LONGEST_BLOCK_SECONDS, Server
 
@@ -116,6 +116,10 @@ class RedisQueues(Queues):
             absent += [lease for lease, score in zip(batch, scores, strict=True) if score is None]
         return absent
 
+    def leases(self) -> set[LeaseKey]:
+        """Return the leases that are there."""
+        return self._all("ZSCAN", keys.LEASES, parse_lease, "ZREM")
+
     def flag_stop(self, job: JobKey, reason: str) -> None:
         """Ask whoever works on `job` to stop."""
         self.server.call("HSET", keys.STOPS, member(job), reason)
@@ -131,6 +135,10 @@ class RedisQueues(Queues):
             reasons = self.server.call("HMGET", keys.STOPS, *(member(job) for job in batch))
             found |= {job: raw.decode(errors="replace") for job, raw in zip(batch, reasons, strict=True) if raw}
         return found
+
+    def flagged(self) -> set[JobKey]:
+        """Return the jobs that a flag stands for."""
+        return self._all("HSCAN", keys.STOPS, JobKey.parse, "HDEL")
 
     def report(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Append JSON documents; past `keys.MOST_REPORTS` the oldest are dropped."""
@@ -159,6 +167,19 @@ class RedisQueues(Queues):
     def close(self) -> None:
         """Give the connections back."""
         self.server.close()
+
+    def _all(self, scan: str, name: str, parse: Callable[[str], K | None], remove: str) -> set[K]:
+        """Go through a whole collection, a batch at a time, so that nobody else has to wait for long."""
+        found: set[K] = set()
+        cursor = b"0"
+        while True:
+            cursor, pairs = self.server.call(scan, name, cursor, "COUNT", BATCH)
+            good, bad = parsed(pairs[::2], parse)
+            found.update(good)
+            if bad:
+                self.server.call(remove, name, *bad)
+            if int(cursor) == 0:
+                return found
 
 
 def _taken(pop: Callable[[int], Sequence[bytes]], parse: Callable[[str], K | None], limit: int) -> list[K]:

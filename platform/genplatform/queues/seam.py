@@ -78,6 +78,9 @@ class Queues(Protocol):
     def missing(self, leases: Sequence[LeaseKey]) -> list[LeaseKey]:
         """Return those of `leases` that are not there; one that expired and was not released still is."""
 
+    def leases(self) -> set[LeaseKey]:
+        """Return the leases that are there, expired or not; one that comes or goes meanwhile may be among them."""
+
     # Stop flags: what a worker is told with its next heartbeat.
     def flag_stop(self, job: JobKey, reason: str) -> None:
         """Ask whoever works on `job` to stop: `cancel`, `pause` or `shutdown`."""
@@ -87,6 +90,9 @@ class Queues(Protocol):
 
     def stops(self, jobs: Sequence[JobKey]) -> dict[JobKey, str]:
         """Return the flags that stand for these jobs; of several for one job, the last."""
+
+    def flagged(self) -> set[JobKey]:
+        """Return the jobs that a flag stands for; one that comes or goes meanwhile may be among them."""
 
     # Reports: progress, metrics and log lines on their way to the catalog.
     def report(self, entries: Sequence[Mapping[str, Any]]) -> None:

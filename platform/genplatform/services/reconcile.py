@@ -137,6 +137,26 @@ def restore(w: Wiring, jobs: list[JobRow]) -> None:
         _regrant(w, list(claims_of(w, [job for members in pools.values() for job in members])), LEASE_SECONDS)
 
 
+def sweep(w: Wiring) -> None:
+    """Take out of Redis the leases and stop flags that belong to nothing that is open.
+
+    What should have taken them away may not have reached Redis, or came before what it should have
+    taken away; and a lease is kept by the heartbeats of a worker that has not heard that it is void.
+    """
+    with hint():
+        leases, flagged = w.queues.leases(), w.queues.flagged()
+        if not leases and not flagged:
+            return
+        # The record is read after Redis: what is there was committed before it was put there, so that
+        # what the record does not have open now is over. Numbers of runs and claims are not used again.
+        jobs = open_jobs(w)
+        runs = {job.run_key for job in jobs}
+        claims = claims_of(w, [job for job in jobs if job.kind == JobKind.GENERATE])
+        w.queues.release([lease for lease in leases if lease not in runs and lease not in claims])
+        for job in flagged - {job.key for job in jobs}:
+            w.queues.clear_stop(job)
+
+
 def _offer_again(w: Wiring, pool: str, jobs: list[JobRow]) -> None:
     """Offer a pool the shards that it should have and has not; counted first, for a job may have very many."""
     with w.catalog.read() as tx:

@@ -121,6 +121,17 @@ def test_a_server_that_hangs_is_given_up(server: RedisServer) -> None:
         os.kill(server.pid, signal.SIGCONT)
 
 
+def test_what_is_no_lease_and_no_flag_is_passed_over_and_removed(queues: RedisQueues) -> None:
+    for forged in FORGED:
+        queues.server.call("ZADD", keys.LEASES, 1, forged)
+        queues.server.call("HSET", keys.STOPS, forged, "cancel")
+    queues.grant(RUN, LONG)
+    queues.flag_stop(JOB, "cancel")
+
+    assert (queues.leases(), queues.flagged()) == (set(RUN), {JOB})
+    assert queues.server.call("ZCARD", keys.LEASES) == queues.server.call("HLEN", keys.STOPS) == 1
+
+
 def test_members_that_are_no_keys_are_passed_over_and_removed(queues: RedisQueues) -> None:
     for forged in FORGED:
         queues.server.call("ZADD", keys.INTAKE, -1, forged)
