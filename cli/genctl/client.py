@@ -282,6 +282,10 @@ class Client:
         """Return the bytes of one item's first file."""
         return self._http.send("GET", _job(ref, f"outputs/{int(index)}/content")).content
 
+    def download(self, ref: str, index: int, to: Path) -> str:
+        """Write one item's first file to `to`, however large it is; return the SHA-256 of what was written."""
+        return self._http.download(_job(ref, f"outputs/{int(index)}/content"), to)
+
     # Models and recipes
 
     def models(self) -> list[Json]:

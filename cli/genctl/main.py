@@ -36,7 +36,7 @@ SECTIONS = {
     },
     "Results": {
         "models": (f"{_HERE}.models", "models", "Published model versions."),
-        "outputs": (f"{_HERE}.outputs", "outputs", "What generate jobs made."),
+        "outputs": (f"{_HERE}.outputs", "outputs", "What jobs made."),
         "endpoints": (f"{_HERE}.endpoints", "endpoints", "Models that are served."),
     },
     "Reference": {

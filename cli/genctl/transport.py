@@ -6,7 +6,10 @@ key, cancels and endpoint wishes because asking twice is asking once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -99,9 +102,35 @@ class Transport:
         except httpx.HTTPError:
             return False
 
+    def download(self, path: str, to: Path) -> str:
+        """Write what `path` answers into the file `to`, in pieces; return its SHA-256. Raises as `send` does."""
+        digest: str = self._retrying(self._download, path, to)
+        return digest
+
+    def _download(self, path: str, to: Path) -> str:
+        digest = hashlib.sha256()
+        with self._told(), self._http.stream("GET", path) as answer:
+            if not answer.is_success:
+                answer.read()
+                raise self._refusal(answer)
+            with to.open("wb") as file:
+                for block in answer.iter_bytes():
+                    digest.update(block)
+                    file.write(block)
+        return digest.hexdigest()
+
     def _once(self, request: httpx.Request) -> httpx.Response:
-        try:
+        with self._told():
             answer = self._http.send(request)
+        if answer.is_success:
+            return answer
+        raise self._refusal(answer)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Raise what httpx raises as the error that it is here."""
+        try:
+            yield
         except httpx.TimeoutException as error:
             # A slow answer is not waited for twice; a connection that was never made is.
             kind = MayPass if isinstance(error, httpx.ConnectTimeout) else Unavailable
@@ -111,9 +140,6 @@ class Transport:
         except httpx.TransportError as error:
             reason = str(error) or type(error).__name__
             raise MayPass(f"The platform at {self.connection.url} cannot be reached: {reason}.", self._hint) from error
-        if answer.is_success:
-            return answer
-        raise self._refusal(answer)
 
     def _refusal(self, answer: httpx.Response) -> GenctlError:
         if answer.is_redirect:

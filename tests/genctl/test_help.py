@@ -39,6 +39,7 @@ FLAGS = {
     "models ls": "--json --help",
     "models show": "MODEL --json --help",
     "outputs": "--help",
+    "outputs get": "JOB [INDEX]... --to -o --json --help",
     "outputs ls": "JOB --limit -l --after --json --help",
     "outputs show": "JOB INDEX --json --help",
     "endpoints": "--help",

@@ -1,17 +1,24 @@
-"""outputs ls, show: what generate jobs made, item by item."""
+"""outputs ls, show, get: what jobs made, item by item."""
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from genctl import session
 
+if TYPE_CHECKING:
+    from genctl.client import Client
 
-@click.group(short_help="What generate jobs made.")
+
+@click.group(short_help="What jobs made.")
 def outputs() -> None:
-    """What generate jobs made, item by item."""
+    """What jobs made, item by item."""
 
 
 @outputs.command("ls")
@@ -77,6 +84,73 @@ def show(job: str, index: int, as_json: bool) -> None:
             ("  payload sha256", file.get("payload_sha256")),
         ]
     output.pairs(rows)
+
+
+@outputs.command()
+@click.argument("job", shell_complete=session.complete_job)
+@click.argument("indexes", metavar="[INDEX]...", nargs=-1, type=click.IntRange(min=0))
+@click.option("-o", "--to", metavar="DIR", help="The folder to write into; left out, one named after the job's id.")
+@session.json_option
+def get(job: str, indexes: tuple[int, ...], to: str | None, as_json: bool) -> None:
+    """Copy what JOB made into a folder: all of it, or the items of these INDEXes.
+
+    Files have the paths that `outputs ls` shows. What is there already is not copied again, and no other file is
+    written over.
+    """
+    from genctl import output, text
+
+    with session.client() as client:
+        job_id = str(client.job(job)["id"])
+        folder = Path(to if to is not None else job_id)
+        items = [client.output(job_id, index) for index in indexes] if indexes else client.all_outputs(job_id)
+        got = _get_all(client, job_id, items, folder)
+    if as_json:
+        output.emit_json({"job_id": job_id, "to": str(folder), "files": got})
+    else:
+        output.note(f"{len(got)} file{'' if len(got) == 1 else 's'} in {text.clean(folder)}")
+
+
+def _get_all(client: Client, job: str, items: Iterable[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    got = []
+    for item in items:
+        if item.get("status") == "ok":
+            index, digest = int(item["index"]), str(item["sha256"])
+            path = folder / _relative(str(item["path"]))
+            _get(client, job, index, digest, path)
+            got.append({"index": index, "path": str(path), "sha256": digest})
+    return got
+
+
+def _get(client: Client, job: str, index: int, digest: str, path: Path) -> None:
+    """Copy one item's file to `path`, which appears whole and with its digest, or not at all."""
+    from genplatform.errors import Conflict, Unavailable
+
+    if path.exists():
+        with path.open("rb") as there:
+            if hashlib.file_digest(there, "sha256").hexdigest() == digest:
+                return
+        raise Conflict(f"{path} is there already, with other content.", "Give another folder with --to.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
+    try:
+        if client.download(job, index, part) != digest:
+            raise Unavailable(
+                f"The file of item {index} is not the one that was published: its SHA-256 is another.",
+                "`genctl db verify --deep` tells what else is damaged in the store.",
+            )
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _relative(path: str) -> PurePosixPath:
+    """Return a path that a platform named, if it stays in the folder it is put into."""
+    from genplatform.errors import BadRequest
+
+    relative = PurePosixPath(path)
+    if relative.is_absolute() or ".." in relative.parts or not relative.parts or "\0" in path:
+        raise BadRequest(f"The platform names a file {path!r}, which leads out of the folder.", "It is not copied.")
+    return relative
 
 
 def _why(item: dict[str, Any]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+from collections.abc import Iterator
+from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Path
 from fastapi import Query as InQuery
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from genplatform.api.deps import Page, Ref, Tenant, Wired
 from genplatform.api.shapes import Item, Outputs, shape
@@ -14,6 +16,7 @@ from genplatform.services import outputs
 
 router = APIRouter(prefix="/jobs/{ref}/outputs", tags=["outputs"])
 
+BLOCK = 1 << 18
 Index = Annotated[int, Path(ge=0, le=2**53)]
 # A manifest is written on a node: what it calls the type is not told to a browser unless it is one of these.
 _INERT_TYPES = frozenset({"image/png", "image/jpeg", "image/webp", "audio/wav", "text/plain"})
@@ -34,5 +37,15 @@ def show_output(w: Wired, tenant: Tenant, ref: Ref, index: Index) -> JSONRespons
 @router.get("/{index}/content", responses={200: {"content": {"image/png": {}}, "description": "The bytes."}})
 def output_content(w: Wired, tenant: Tenant, ref: Ref, index: Index) -> Response:
     """Return the bytes of an item's first file."""
-    content, mime = outputs.content(w, tenant, ref, index)
-    return Response(content, media_type=mime if mime in _INERT_TYPES else "application/octet-stream")
+    source, mime = outputs.content(w, tenant, ref, index)
+    # Its length is told first: a file that breaks off in between is seen to be cut.
+    size = source.seek(0, os.SEEK_END)
+    source.seek(0)
+    media_type = mime if mime in _INERT_TYPES else "application/octet-stream"
+    return StreamingResponse(_blocks(source), media_type=media_type, headers={"content-length": str(size)})
+
+
+def _blocks(source: BinaryIO) -> Iterator[bytes]:
+    with source:
+        while block := source.read(BLOCK):
+            yield block

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from genplatform.catalog import ArtifactRow, JobRow, ShardRow, Transaction
 from genplatform.domain import layout
@@ -44,10 +44,10 @@ def show(w: Wiring, tenant: str, ref: str, index: int) -> dict[str, Any]:
     return item | {"uri": w.store.uri(key)}
 
 
-def content(w: Wiring, tenant: str, ref: str, index: int) -> tuple[bytes, str]:
-    """Return the bytes and the media type of an item's first file."""
+def content(w: Wiring, tenant: str, ref: str, index: int) -> tuple[BinaryIO, str]:
+    """Open an item's first file, and return it with its media type; the caller closes it."""
     _, item, key = _find(w, tenant, ref, index)
-    return w.store.read_bytes(key), item["files"][0]["mime"]
+    return w.store.open(key), item["files"][0]["mime"]
 
 
 def _find(w: Wiring, tenant: str, ref: str, index: int) -> tuple[JobRow, dict[str, Any], str]:
