@@ -40,6 +40,7 @@ SECTIONS = {
         "endpoints": (f"{_HERE}.endpoints", "endpoints", "Models that are served."),
     },
     "Reference": {
+        "data": (f"{_HERE}.data", "data", "Training data: check it before a job reads it."),
         "recipes": (f"{_HERE}.recipes", "recipes", "Model families that jobs may name."),
         "schema": (f"{_HERE}.schema", "schema", "Print the JSON Schema of job files."),
         "completion": (f"{_HERE}.completion", "completion", "Print a shell's completion script."),

@@ -47,6 +47,8 @@ FLAGS = {
     "endpoints ls": "--json --help",
     "endpoints show": "NAME --json --help",
     "endpoints rm": "NAME --json --help",
+    "data": "--help",
+    "data check": "FILE|- --set --json --help",
     "recipes": "--help",
     "recipes ls": "--json --help",
     "recipes show": "NAME --json --help",

@@ -6,6 +6,7 @@ it would have read.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from genworkers.recipes.base import ItemShape
 
 PARTS = ("train", "validation", "test")
 DEFAULT_SPLIT = {"train": 0.70, "validation": 0.15, "test": 0.15}
-BY_ITEM = "item"
+BY_ITEM, BY_CONTENT = "item", "content"
 
 # Keys of independent random streams; the numbers are part of what makes a run repeatable.
 _SPLIT_STREAM = 1
@@ -56,7 +57,14 @@ class Dataset(ABC):
 
     def groups(self, by: str) -> Sequence[str] | np.ndarray[Any, Any]:
         """Return, an item each, what must not be parted; raises BadRequest where it is not known."""
-        raise BadRequest(f"The data of {self.name} cannot be split by {by!r}.", f"Possible: {BY_ITEM}.")
+        if by == BY_CONTENT:
+            return self.contents()
+        raise BadRequest(f"The data of {self.name} cannot be split by {by!r}.", f"Possible: {BY_ITEM}, {BY_CONTENT}.")
+
+    def contents(self) -> np.ndarray[Any, Any]:
+        """Return 64 bits of each item's digest: equal items have equal ones."""
+        found = [content_of(self.rows(torch.tensor([index]))["x"].numpy()) for index in range(len(self))]
+        return np.array(found, dtype=np.uint64)
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,11 @@ class Pictures(Dataset):
         if self.labels is not None:
             batch["label"] = self.labels[indices]
         return batch
+
+
+def content_of(item: np.ndarray[Any, Any]) -> int:
+    """Return 64 bits of the digest of an item's bytes."""
+    return int.from_bytes(hashlib.blake2b(np.ascontiguousarray(item).data, digest_size=8).digest(), "little")
 
 
 def _shuffled(count: int, *key: int) -> Tensor:

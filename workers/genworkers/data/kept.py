@@ -12,11 +12,11 @@ from torch import Tensor
 
 from genplatform.errors import BadRequest
 from genworkers.data.bounds import BadItem, Skipped
-from genworkers.data.dataset import Dataset
+from genworkers.data.dataset import BY_CONTENT, BY_ITEM, Dataset, content_of
 from genworkers.data.rows import Array, Rows
 from genworkers.recipes.base import ItemShape
 
-FOLDER, CONTENT = "folder", "content"
+FOLDER = "folder"
 BYTE_RANGE = (0.0, 255.0)
 
 
@@ -59,11 +59,11 @@ class KeptPictures(Dataset):
 
     def groups(self, by: str) -> Sequence[str] | Array:
         """Return each item's folder, a digest of its content, or its value in a column."""
-        if by == CONTENT:
+        if by == BY_CONTENT:
             return self.contents()
         if by in self.columns:
             return self.columns[by]
-        possible = ", ".join(["item", CONTENT, *self.columns])
+        possible = ", ".join([BY_ITEM, BY_CONTENT, *self.columns])
         raise BadRequest(f"The data of {self.name} cannot be split by {by!r}.", f"Possible for it: {possible}.")
 
     def contents(self) -> Array:
@@ -72,8 +72,7 @@ class KeptPictures(Dataset):
         at = 0
         for block in self._rows.blocks():
             for row in block:
-                digest = hashlib.blake2b(row.data, digest_size=8).digest()
-                found[at] = int.from_bytes(digest, "little")
+                found[at] = content_of(row)
                 at += 1
         return found
 
