@@ -132,3 +132,17 @@ def test_postgresql_goes_through_few_rows_of_a_long_history(long_postgres: Small
 
     assert {name: rows for name, rows in looked_at.items() if rows > MOST_ROWS} == {}
     assert looked_at["ps -a"] >= 50
+
+
+def test_what_an_operator_watches_is_counted_in_one_look_at_what_is_open(long_postgres: SmallPlatform) -> None:
+    w = long_postgres.w
+    with w.catalog.read() as tx:
+        open_jobs, groups = sum(tx.jobs.counts().values()), len(tx.jobs.standing())
+
+    looked_at = {
+        "status": rows_looked_at(w.catalog, lambda: health.status(w)),
+        "metrics": rows_looked_at(w.catalog, lambda: measures.measures(w)),
+    }
+
+    # Besides: one row a group, for the time of its oldest job, and the few of the other tables.
+    assert {name: rows for name, rows in looked_at.items() if not open_jobs <= rows <= open_jobs + groups + 10} == {}

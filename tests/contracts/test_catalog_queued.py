@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from records import NOW, a_job
 
-from genplatform.catalog import SPAN, Catalog, SpanSum
+from genplatform.catalog import SPAN, Catalog, SpanSum, Standing
 from genplatform.domain.job import Reason
 from genplatform.domain.states import JobState
 
@@ -116,14 +116,13 @@ def test_what_stands_in_each_queue_and_since_when(catalog):
         ):
             a_job(tx, name(n), queue=queue, state=state, created_at=NOW + n)
 
-        assert tx.jobs.counts_by_queue() == {
-            ("a", "queued"): 2,
-            ("b", "queued"): 1,
-            ("b", "running"): 1,
-            ("c", "waiting"): 1,
-        }
+        assert sorted(tx.jobs.standing(), key=lambda one: (one.queue, one.state)) == [
+            Standing("a", "queued", 2, NOW + 1),
+            Standing("b", "queued", 1, NOW + 2),
+            Standing("b", "running", 1, NOW),
+            Standing("c", "waiting", 1, NOW + 5),
+        ]
         assert tx.jobs.counts() == {"queued": 3, "running": 1, "waiting": 1}
-        assert tx.jobs.oldest_queued() == {"a": NOW + 1, "b": NOW + 2}
 
 
 def test_jobs_that_ended_are_gone_through_in_the_order_of_their_ends(catalog):

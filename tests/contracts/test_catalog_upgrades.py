@@ -97,7 +97,7 @@ def test_from_0002_every_job_is_found_by_the_indexes_that_are_new(empty_database
     catalog = Catalog(empty_database_url)
     with catalog.read() as tx:
         page = tx.jobs.page("default", states=[], queue="default", before=None, limit=10)
-        counts = tx.jobs.counts_by_queue()
+        counts = {(one.queue, one.state): one.number for one in tx.jobs.standing()}
         ahead = tx.queued.ahead_of(page[3])
         due, ended = tx.jobs.due(NOW + 5, NOW + 60, 10), tx.jobs.ended((NOW, 0), NOW + 9, 10)
         overdue = tx.jobs.overdue([JobState.QUEUED], NOW + 7, 10)

@@ -15,6 +15,7 @@ from genplatform.catalog.rows import (
     RunRow,
     ShardRow,
     SpanSum,
+    Standing,
 )
 from genplatform.catalog.submissions import IdTaken, Submission
 from genplatform.catalog.verify import Problem, problems
@@ -36,6 +37,7 @@ __all__ = [
     "RunRow",
     "ShardRow",
     "SpanSum",
+    "Standing",
     "Submission",
     "Transaction",
     "problems",

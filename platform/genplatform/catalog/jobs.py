@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from genplatform.catalog.rows import EndedRow, JobRow
+from genplatform.catalog.rows import EndedRow, JobRow, Standing
 from genplatform.catalog.tables import IS_OPEN, batches, jobs, needs
 from genplatform.domain.states import ACTIVE_JOB_STATES, TERMINAL_JOB_STATES, JobState, sources
 from genplatform.errors import NotFound
@@ -72,6 +72,10 @@ _touch = sa.update(jobs).where(
     jobs.c.id == sa.bindparam("of"), jobs.c.state.not_in([s.value for s in TERMINAL_JOB_STATES])
 )
 _move_run, _touch_run = _move.where(_of_run), _touch.where(_of_run)
+# One look at an index that holds what is open and nothing else, in the index's own order.
+_of_open = sa.select(jobs.c.queue, jobs.c.state, sa.func.count().label("number"))
+_of_open = _of_open.where(IS_OPEN).group_by(jobs.c.queue, jobs.c.state)
+_standing = _of_open.add_columns(sa.func.min(jobs.c.id).label("oldest"))
 _waiting_for = jobs.c.id.in_(sa.select(needs.c.job_pk).where(needs.c.needs_pk == sa.bindparam("of")))
 _held_up = jobs.c.state.in_([JobState.WAITING.value, JobState.PAUSED.value])
 # Oldest first, as everybody does: an UPDATE takes the rows in the order of whatever index it comes by.
@@ -274,21 +278,13 @@ class Jobs:
     def counts(self) -> dict[str, int]:
         """Return how many jobs stand in each state that is not an end."""
         counts: Counter[str] = Counter()
-        for (_, state), number in self.counts_by_queue().items():
+        for _, state, number in self._db.execute(_of_open):
             counts[state] += number
         return dict(counts)
 
-    def counts_by_queue(self) -> dict[tuple[str, str], int]:
-        """Return how many jobs stand in each queue and state that is not an end."""
-        return {(r.queue, r.state): r.number for r in self._standing()}
-
-    def oldest_queued(self) -> dict[str, float]:
-        """Return, a queue, when the longest queued of its jobs was submitted: the one with the lowest key."""
-        oldest = [r.oldest for r in self._standing() if r.state == JobState.QUEUED]
-        query = sa.select(jobs.c.queue, jobs.c.created_at).where(jobs.c.id.in_(oldest))
-        return {r.queue: r.created_at for r in self._db.execute(query)}
-
-    def _standing(self) -> Sequence[sa.Row[Any]]:
-        number, oldest = sa.func.count().label("number"), sa.func.min(jobs.c.id).label("oldest")
-        query = sa.select(jobs.c.queue, jobs.c.state, number, oldest).where(IS_OPEN)
-        return self._db.execute(query.group_by(jobs.c.queue, jobs.c.state)).all()
+    def standing(self) -> list[Standing]:
+        """Return what stands in each queue and state that is not an end, in one look at an index."""
+        rows = self._db.execute(_standing).all()
+        since = sa.select(jobs.c.id, jobs.c.created_at).where(jobs.c.id.in_([row.oldest for row in rows]))
+        created = {row.id: row.created_at for row in self._db.execute(since)}
+        return [Standing(row.queue, row.state, row.number, created[row.oldest]) for row in rows]

@@ -135,6 +135,16 @@ class EndedRow(_Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How many jobs stand in one state in one queue, and when the one with the lowest key was submitted."""
+
+    queue: str
+    state: str
+    number: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class SpanSum:
     """What a set of places with priorities adds up to. Two sets that differ hardly ever add up to the same."""
 

@@ -22,13 +22,13 @@ def measures(w: Wiring) -> list[Gauge]:
 def _of_catalog(w: Wiring) -> list[Gauge]:
     now = w.clock()
     with w.catalog.read() as tx:
-        counts = tx.jobs.counts_by_queue()
-        oldest = tx.jobs.oldest_queued()
+        standing = sorted(tx.jobs.standing(), key=lambda one: (one.queue, one.state))
         leader = tx.leaders.current()
         endpoints = tx.endpoints.all()
-    jobs = [((queue, state), float(n)) for (queue, state), n in sorted(counts.items())]
-    depth = [((queue,), float(n)) for (queue, state), n in sorted(counts.items()) if state == JobState.QUEUED]
-    age = [((queue,), now - since) for queue, since in sorted(oldest.items())]
+    queued = [one for one in standing if one.state == JobState.QUEUED]
+    jobs = [((one.queue, one.state), float(one.number)) for one in standing]
+    depth = [((one.queue,), float(one.number)) for one in queued]
+    age = [((one.queue,), now - one.since) for one in queued]
     ready = [((e.tenant_id, e.name), float(e.ready)) for e in endpoints]
     leads = leader is not None and leader.expires_at > now
     return [
