@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
+from queue import Empty, Queue
 
 import pytest
 from both_queues import LONG, A, B, C, queues, runs, server, shards, wiped
@@ -104,6 +107,30 @@ def test_submitting_and_handing_off_something_new_wakes(queues: Queues) -> None:
 
 
 # Hand-off
+
+
+def test_whoever_listens_hears_what_is_new_and_for_which_pool(queues: Queues) -> None:
+    heard: Queue[tuple[str, int]] = Queue()
+    over = threading.Event()
+    listener = threading.Thread(target=queues.hear_offers, args=(lambda *told: heard.put(told), over))
+    listener.start()
+    for number in count():  # until it listens
+        queues.hand_off("first", shards(A, number))
+        with suppress(Empty):
+            heard.get(timeout=0.05)
+            break
+
+    queues.hand_off("p", shards(B, 0, 1))
+    queues.hand_off("p", shards(B, 0, 1))
+    queues.hand_off("p", shards(B, 1, 2))
+
+    told: list[tuple[str, int]] = []
+    while len(told) < 2:
+        told += [one for one in [heard.get(timeout=LONG)] if one[0] == "p"]
+    over.set()
+    listener.join(LONG)
+    assert told == [("p", 2), ("p", 1)]
+    assert not listener.is_alive()
 
 
 def test_shards_are_offered_once_however_often_they_are_handed_off(queues: Queues) -> None:

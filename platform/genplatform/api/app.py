@@ -21,6 +21,7 @@ from genplatform.api import (
     jobs,
     metrics,
     models,
+    offers,
     outputs,
     recipes,
     schema,
@@ -77,6 +78,7 @@ def create_app(
     )
     app.state.wiring = w
     app.state.closing = threading.Event()
+    app.state.offers = offers.Offers(w.queues)
     app.state.routing = routing or CatalogRouting(w)
     app.state.replicas = replicas or Replicas()
     app.state.gateway = Gateway(app.state.routing, app.state.replicas, w.recipes, w.randbelow)
@@ -108,8 +110,10 @@ def _openai() -> APIRouter:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+    app.state.offers.listen()
     yield
     app.state.closing.set()
+    app.state.offers.close()
     await app.state.replicas.close()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -17,7 +18,7 @@ from starlette.responses import JSONResponse
 
 from genplatform.api.bodies import json_object
 from genplatform.api.deps import Granted, Wired
-from genplatform.domain.tokens import Grant, RunGrant
+from genplatform.domain.tokens import Grant, PoolGrant, RunGrant
 from genplatform.errors import Unauthorized
 from genplatform.services import nodes
 from genplatform.services.context import Wiring
@@ -25,8 +26,9 @@ from genplatform.services.context import Wiring
 router = APIRouter(include_in_schema=False)
 
 LONGEST_WAIT = 20.0
+# What is offered is heard at once; this is for what was not heard.
 FIRST_PAUSE = 0.05
-LONGEST_PAUSE = 0.25
+LONGEST_PAUSE = 0.5
 
 Service = Callable[[Wiring, Grant, Mapping[str, Any]], dict[str, Any]]
 
@@ -65,16 +67,19 @@ async def claim(w: Wired, grant: Granted, request: Request) -> JSONResponse:
     loop = asyncio.get_running_loop()
     until = loop.time() + _wait_seconds(body)
     pause = FIRST_PAUSE
-    while True:
-        # Asked before claiming: shards given to nobody would wait for their lease to expire.
-        if await request.is_disconnected():
-            return JSONResponse({"shards": []})
-        answer = await run_in_threadpool(nodes.claim, w, grant, body)
-        left = until - loop.time()
-        if answer["shards"] or left <= 0 or closing.is_set():
-            return JSONResponse(answer)
-        await asyncio.sleep(min(pause, left))
-        pause = min(pause * 1.5, LONGEST_PAUSE)
+    with request.app.state.offers.waiting(grant.pool if isinstance(grant, PoolGrant) else "") as offered:
+        while True:
+            # Asked before claiming: shards given to nobody would wait for their lease to expire.
+            if await request.is_disconnected():
+                return JSONResponse({"shards": []})
+            offered.clear()
+            answer = await run_in_threadpool(nodes.claim, w, grant, body)
+            left = until - loop.time()
+            if answer["shards"] or left <= 0 or closing.is_set():
+                return JSONResponse(answer)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(offered.wait(), min(pause, left))
+            pause = min(pause * 1.5, LONGEST_PAUSE)
 
 
 async def _body(request: Request, grant: Grant) -> dict[str, Any]:

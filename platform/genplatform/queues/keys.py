@@ -12,6 +12,7 @@ _TAG = "{genctl}"
 SEQUENCE = f"{_TAG}:seq"  # counter: what came first, in the intake and among a pool's jobs
 INTAKE = f"{_TAG}:intake"  # sorted set: JobKey by sequence
 WAKE = f"{_TAG}:wake"  # list of at most one element: a wake nobody has waited for yet
+OFFERED = f"{_TAG}:offered"  # channel: a pool and how many shards are new in its queue
 LEASES = f"{_TAG}:leases"  # sorted set: RunKey or ClaimKey by expiry, in milliseconds of the server's clock
 STOPS = f"{_TAG}:stops"  # hash: JobKey to reason
 REPORTS = f"{_TAG}:reports"  # list of JSON objects, oldest first

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from genplatform.domain.keys import JobKey, LeaseKey, ShardKey
@@ -21,6 +21,7 @@ class MemoryQueues(Queues):
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._changed = threading.Condition()
+        self._listeners: list[Callable[[str, int], object]] = []
         self._told = 0  # how many reports there ever were, so that a wipe brings no number again
         self.wipe()
 
@@ -74,7 +75,18 @@ class MemoryQueues(Queues):
             added = sum(queue.offer(shard) for shard in shards)
             if added:
                 self._wake()
-            return added
+            listeners = list(self._listeners) if added else []
+        for heard in listeners:
+            heard(pool, added)
+        return added
+
+    def hear_offers(self, heard: Callable[[str, int], object], over: threading.Event) -> None:
+        """Say of new shards until `over` is set."""
+        with self._changed:
+            self._listeners.append(heard)
+        over.wait()
+        with self._changed:
+            self._listeners.remove(heard)
 
     def take_shards(self, pool: str, limit: int) -> list[ShardKey]:
         """Take offered shards, the oldest job's lowest first."""

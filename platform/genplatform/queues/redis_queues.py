@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -60,9 +61,15 @@ class RedisQueues(Queues):
 
     def hand_off(self, pool: str, shards: Sequence[ShardKey]) -> int:
         """Offer shards to a pool; return how many are new."""
-        names = [keys.offers(pool), keys.ranks(pool), keys.SEQUENCE, keys.WAKE]
+        names = [keys.offers(pool), keys.ranks(pool), keys.SEQUENCE, keys.WAKE, keys.OFFERED]
         texts = [member(shard) for shard in shards]
-        return sum(int(self.server.act("hand_off", names, [keys.SHARD_SPAN, *batch])) for batch in batches(texts))
+        return sum(int(self.server.act("hand_off", names, [keys.SHARD_SPAN, pool, *batch])) for batch in batches(texts))
+
+    def hear_offers(self, heard: Callable[[str, int], object], over: threading.Event) -> None:
+        """Say of new shards until `over` is set."""
+        for told in self.server.hear(keys.OFFERED, over):
+            pool, _, count = told.decode().rpartition(" ")
+            heard(pool, int(count))
 
     def take_shards(self, pool: str, limit: int) -> list[ShardKey]:
         """Take offered shards, the oldest job's lowest first."""

@@ -6,7 +6,8 @@ refuses; whatever is lost here is put back by the reconciler.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from genplatform.domain.keys import JobKey, LeaseKey, ShardKey
@@ -51,6 +52,12 @@ class Queues(Protocol):
 
         A job's age is that of its first offer to this pool since it was last withdrawn. When any
         is new, whoever waits in `wait_for_wake` is woken.
+        """
+
+    def hear_offers(self, heard: Callable[[str, int], object], over: threading.Event) -> None:
+        """Call `heard(pool, count)` whenever so many new shards were offered to a pool, until `over` is set.
+
+        What is offered before this listens, or while the server is away, is not heard.
         """
 
     def take_shards(self, pool: str, limit: int) -> list[ShardKey]:

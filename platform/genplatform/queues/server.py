@@ -7,6 +7,7 @@ fails is not repeated here, for the loops above do that, and not every act may b
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 5.0
 # A blocking command must answer well before the socket's own limit.
 LONGEST_BLOCK_SECONDS = 2.0
+# Who only listens looks up so often.
+LISTEN_SECONDS = 0.5
 
 _KEYS_LINE = re.compile(r"^-- KEYS\[(\d+)\]", re.MULTILINE)
 
@@ -97,6 +100,15 @@ class Server:
             raise ValueError(f"{name}.lua takes {acts()[name].keys} keys, not {len(keys)}")
         with self._failing():
             return self._scripts[name](keys=keys, args=args)
+
+    def hear(self, channel: str, over: threading.Event) -> Iterator[bytes]:
+        """Yield what is published in a channel from now on, until `over` is set."""
+        with self._failing(), self._client.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
+            listener.subscribe(channel)
+            while not over.is_set():
+                told = listener.get_message(timeout=LISTEN_SECONDS)
+                if told is not None:
+                    yield told["data"]
 
     def close(self) -> None:
         """Close all connections; a later call opens new ones."""

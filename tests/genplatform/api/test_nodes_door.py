@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +16,7 @@ from fake_node import node_secret
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from genplatform.api import internal
 from genplatform.api.app import create_app
 from genplatform.domain import layout
 from genplatform.domain.keys import ClaimKey, JobKey
@@ -24,6 +27,7 @@ from genplatform.services.context import Wiring
 
 Calling = Callable[[FastAPI], TestClient]
 TENANT = "default"
+LONG = 30.0
 PNG = b"\x89PNG of a kind"
 
 
@@ -133,6 +137,35 @@ def test_a_claim_waits_until_there_is_something(w: Wiring, calling: Calling) -> 
 
     assert [s["job_id"] for s in answer.json()["shards"]] == [job_id]
     assert queues.asked == 3
+
+
+def test_a_claim_that_waits_hears_of_new_shards(w: Wiring, calling: Calling, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = threading.Event()
+
+    class Watched(MemoryQueues):
+        def take_shards(self, pool: str, limit: int) -> Any:
+            taken = super().take_shards(pool, limit)
+            asked.set()
+            return taken
+
+    # It would ask by itself only after this test has failed.
+    monkeypatch.setattr(internal, "FIRST_PAUSE", 2 * LONG)
+    monkeypatch.setattr(internal, "LONGEST_WAIT", 2 * LONG)
+    late = replace(w, queues=Watched(w.clock))
+    api = calling(create_app(late))
+    first = submit(api, "kind: generate\nname: n\nmodel: noise@1\ncount: 1\n")
+    node = Node(api, open_run(late, first).order["token"])
+    node.say("claim", CLAIM)
+    asked.clear()
+    second = submit(api, "kind: generate\nname: n\nmodel: noise@1\ncount: 1\n")
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(node.say, "claim", CLAIM | {"wait_seconds": 2 * LONG})
+        assert asked.wait(LONG)
+
+        open_run(late, second)
+
+        answer = waiting.result(LONG).json()
+    assert [s["job_id"] for s in answer["shards"]] == [second]
 
 
 def test_a_server_that_stops_ends_the_waiting(w: Wiring, calling: Calling) -> None:

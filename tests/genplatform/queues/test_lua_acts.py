@@ -17,7 +17,7 @@ ACTS = sorted(acts().values(), key=lambda act: act.name)
 # All commands that the acts may use; each is in Redis 6.2.
 COMMANDS = {
     *("DEL", "EXISTS", "GET", "HDEL", "HGET", "HLEN", "HSET", "INCR", "INCRBY", "LLEN", "LRANGE", "LTRIM"),
-    *("RPUSH", "SET", "TIME", "ZADD", "ZMSCORE", "ZPOPMIN", "ZRANGEBYSCORE", "ZREMRANGEBYSCORE"),
+    *("PUBLISH", "RPUSH", "SET", "TIME", "ZADD", "ZMSCORE", "ZPOPMIN", "ZRANGEBYSCORE", "ZREMRANGEBYSCORE"),
 }
 
 

@@ -3,12 +3,14 @@
 -- KEYS[2] ranks: hash from job to rank
 -- KEYS[3] seq: the counter that ranks come from
 -- KEYS[4] wake: list of at most one element
+-- KEYS[5] heard: channel that tells POOL COUNT of what is new
 -- ARGV[1] span: shard numbers of one job
--- ARGV[2..n] shards as tenant/job/run/number, at most 1000
--- Returns how many are new; when any is, the dispatcher is woken.
+-- ARGV[2] the pool
+-- ARGV[3..n] shards as tenant/job/run/number, at most 1000
+-- Returns how many are new; when any is, the dispatcher is woken and whoever listens is told.
 local span = tonumber(ARGV[1])
 local ranks, scored = {}, {}
-for i = 2, #ARGV do
+for i = 3, #ARGV do
   local job, number = string.match(ARGV[i], '^([^/]+/[^/]+)/%d+/(%d+)$')
   local rank = ranks[job]
   if not rank then
@@ -24,7 +26,10 @@ for i = 2, #ARGV do
   scored[#scored + 1] = ARGV[i]
 end
 local added = redis.call('ZADD', KEYS[1], 'NX', unpack(scored))
-if added > 0 and redis.call('LLEN', KEYS[4]) == 0 then
-  redis.call('RPUSH', KEYS[4], '1')
+if added > 0 then
+  if redis.call('LLEN', KEYS[4]) == 0 then
+    redis.call('RPUSH', KEYS[4], '1')
+  end
+  redis.call('PUBLISH', KEYS[5], ARGV[2] .. ' ' .. added)
 end
 return added
