@@ -36,6 +36,7 @@ PRINTS = {
     "cli/": "it is what a terminal sees",
     "platform/genplatform/local/": "its commands speak to the terminal that started them",
     "platform/genplatform/__main__.py": "the process's entry says why it could not do what was asked",
+    "workers/genworkers/data/check.py": "the command line reads what it says",
 }
 # Rooms that are given time and chance, so that a test can give them others.
 GIVEN_TIME = ("domain", "spec", "scheduling", "services", "queues", "catalog", "dispatch")
