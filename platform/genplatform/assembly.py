@@ -86,14 +86,15 @@ def run_dispatcher(settings: Settings, api_url: str) -> None:
     w = wire(settings, url=api_url)
     engine = RayEngine(settings.ray_address)
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    warmth = Warmth(w.steady, settings.warm_runners, _warm_idle(settings))
+    warmth = Warmth(w.steady, settings.warm_runners, warm_idle(settings))
     dispatcher = Dispatcher(w, engine, holder, api_url, warmth, autoscales=settings.autoscales)
     controller = ServingController(w, RayServing(settings.ray_address))
     keeper = Keeper(dispatcher.renew, time.monotonic)
     process.run(dispatcher, controller, keeper, w.queues.wait_for_wake)
 
 
-def _warm_idle(settings: Settings) -> float:
+def warm_idle(settings: Settings) -> float:
+    """Return after how many idle seconds no runner is kept; infinity where none is set. Raises SettingsError."""
     if not settings.warm_idle:
         return math.inf
     seconds = span(settings.warm_idle)

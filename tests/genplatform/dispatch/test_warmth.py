@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from dispatched import Dispatched
 from small_platform import train
 
 from genplatform import settings
+from genplatform.assembly import warm_idle
 from genplatform.dispatch.warmth import BUSY, RECENT_SECONDS, STARTING_SECONDS, Warmth
 from genplatform.errors import SettingsError
 
@@ -87,3 +90,27 @@ def test_the_settings_say_how_many_are_kept() -> None:
 def test_a_number_of_runners_that_is_none_is_refused(given: str) -> None:
     with pytest.raises(SettingsError, match="GENCTL_WARM_RUNNERS"):
         settings.load({"GENCTL_WARM_RUNNERS": given})
+
+
+@pytest.mark.parametrize(("given", "seconds"), [("", math.inf), ("45s", 45.0), ("30m", 1800.0), ("12h", 43_200.0)])
+def test_the_time_after_which_none_is_kept_is_a_span(given: str, seconds: float) -> None:
+    assert warm_idle(settings.load({"GENCTL_WARM_IDLE": given})) == seconds
+
+
+@pytest.mark.parametrize("given", ["30", "-5m", "m", "1 h", "half an hour", "\u0663m", "30m30s", "inf"])
+def test_a_time_that_is_none_is_refused_with_what_was_given(given: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        warm_idle(settings.load({"GENCTL_WARM_IDLE": given}))
+
+    assert repr(given) in refused.value.message
+    assert "30m" in refused.value.hint
+
+
+@pytest.mark.parametrize(("given", "on"), [("", False), ("0", False), ("1", True)])
+def test_a_cluster_autoscales_where_it_is_said(given: str, on: bool) -> None:
+    assert settings.load({"GENCTL_RAY_AUTOSCALES": given}).autoscales is on
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_refused() -> None:
+    with pytest.raises(SettingsError, match="GENCTL_RAY_AUTOSCALES is 'yes'"):
+        settings.load({"GENCTL_RAY_AUTOSCALES": "yes"})

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
@@ -19,6 +19,7 @@ from ray_cluster import RayCluster, eventually, ray_cluster
 from genplatform.engine.ray_engine import NAMESPACE, RayEngine
 from genplatform.engine.ray_link import RayLink
 from genplatform.engine.seam import Death, End, Liveness
+from genplatform.errors import Unavailable
 from genworkers.runner import SPARE_BYTES, is_roomy
 
 __all__ = ["ray_cluster"]  # a fixture, found by its name
@@ -36,6 +37,27 @@ runners = RayRunners(sys.argv[2])
 runners.tend(None, "")
 runners.tell = lambda *_: os._exit(9)
 runners.give(sys.argv[3], sys.argv[4], {"pid_file": sys.argv[5]}, 1.0, list_named_actors(), ())
+"""
+# Read by Python as it starts: a host that is killed once, at a place in the middle of handing over, if it is to be.
+KILLED_ONCE = """
+import os, pathlib, signal
+from genplatform.engine import ray_groups
+from genplatform.engine.ray_runners import RayRunners
+
+when, name = os.environ["KILLED"].split()
+owner = ray_groups if name == "hold" else RayRunners
+act = getattr(owner, name)
+
+def killed(*args):
+    if when == "after":
+        act(*args)
+    armed = pathlib.Path(os.environ["ARMED"])
+    if armed.exists():
+        armed.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return act(*args)
+
+setattr(owner, name, killed)
 """
 # Drivers whose controllers, as Ray Train's do, make a placement group; they are killed, one after the other. Their
 # job lives on, as a dispatcher's does.
@@ -70,11 +92,15 @@ class Cluster:
     def __init__(self, cluster: RayCluster, stack: ExitStack) -> None:
         self._cluster, self._stack = cluster, stack
 
-    def engine(self, runner: str = QUICK_RUNNER) -> RayEngine:
-        link = RayLink(self._cluster.address, NAMESPACE, self._cluster.environment)
+    def engine(self, runner: str = QUICK_RUNNER, **changes: str) -> RayEngine:
+        link = RayLink(self._cluster.address, NAMESPACE, self._cluster.environment | changes)
         engine = RayEngine(self._cluster.address, link=link, runner=runner, warmable=(PATIENT,))
         self._stack.callback(engine.close)
         return engine
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return self._cluster.environment
 
     def script(self, text: str, *arguments: str) -> int:
         """Run a program of its own against the cluster; returns its exit code."""
@@ -233,6 +259,39 @@ def test_a_dispatcher_that_dies_in_the_middle_of_handing_over_leaves_it_to_the_n
     assert (listed, untold) == ([name], True)
     read(pid_file)
     assert warm.capacity().free_cpus == 3.0
+
+
+@pytest.mark.parametrize("killed", ["before _enter", "before hold", "before tell", "after tell"])
+def test_a_host_that_is_killed_in_the_middle_of_handing_over_leaves_one_run_that_is_told_and_held(
+    cluster: Cluster, name: str, tmp_path: Path, pid_file: Path, killed: str
+) -> None:
+    armed = tmp_path / "armed"
+    (tmp_path / "sitecustomize.py").write_text(KILLED_ONCE)
+    path = os.pathsep.join([str(tmp_path), cluster.environment["PYTHONPATH"]])
+    engine = cluster.engine(PYTHONPATH=path, KILLED=killed, ARMED=str(armed))
+    eventually(lambda: engine.tend(1) == 1)
+    idle = cluster.processes("ray::QuickRunner")
+    armed.touch()
+
+    with pytest.raises(Unavailable):
+        engine.start(name, PATIENT, {"pid_file": str(pid_file)}, cpus=1.0, gpus=0)
+    eventually(lambda: _reached(lambda: engine.tend(None) is not None))
+    engine.start(name, PATIENT, {"pid_file": str(pid_file)}, cpus=1.0, gpus=0)
+    engine.deaths()
+
+    assert not armed.exists()
+    assert [read(pid_file)] == idle
+    assert engine.actors() == [name]
+    assert engine.liveness([name], LONG) == {name: Liveness.ALIVE}
+    assert engine.deaths() == []
+    eventually(lambda: engine.capacity().free_cpus == 3.0)
+
+
+def _reached(ask: Callable[[], bool]) -> bool:
+    try:
+        return ask()
+    except Unavailable:
+        return False
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "with a run"])
