@@ -39,22 +39,34 @@ def upload(size: int, *, quiet: bool) -> Iterator[Sent]:
         yield _lines()
 
 
-def _lines() -> Sent:
+@contextmanager
+def upload_data(path: str, *, quiet: bool) -> Iterator[Sent]:
+    """Show on stderr how far the upload of data is; nothing where it need not be sent."""
+    if quiet:
+        yield lambda _sent, _of: None
+    elif sys.stderr.isatty():
+        with _bar(0, "Storing") as sent:
+            yield sent
+    else:
+        yield _lines(f"Uploading {path}, ", "Uploaded.")
+
+
+def _lines(first: str = "Uploading ", last: str = "Uploaded; the platform checks and commits.") -> Sent:
     begun = False
 
     def sent(so_far: int, of: int) -> None:
         nonlocal begun
         if not begun:
-            print(f"Uploading {text.size(of)}.", file=sys.stderr, flush=True)
+            print(text.clean(f"{first}{text.size(of)}."), file=sys.stderr, flush=True)
             begun = True
         if so_far == of:
-            print("Uploaded; the platform checks and commits.", file=sys.stderr, flush=True)
+            print(last, file=sys.stderr, flush=True)
 
     return sent
 
 
 @contextmanager
-def _bar(size: int) -> Iterator[Sent]:
+def _bar(size: int, then: str = "Checking and committing") -> Iterator[Sent]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -70,7 +82,7 @@ def _bar(size: int) -> Iterator[Sent]:
                 task,
                 completed=so_far,
                 total=None if done else of,
-                description="Checking and committing" if done else "Uploading",
+                description=then if done else "Uploading",
             )
 
         yield sent

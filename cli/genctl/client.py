@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from genctl import connection
 from genctl.jobfiles import LINES, Sent, Spec, Upload, as_body, as_lines, check_length, read_file
+from genctl.packing import send_ahead
 from genctl.transport import Transport, segment
 from genplatform.domain.states import TERMINAL_JOB_STATES
 from genplatform.errors import BadRequest, WaitTimedOut
@@ -285,6 +286,15 @@ class Client:
     def download(self, ref: str, index: int, to: Path) -> str:
         """Write one item's first file to `to`, however large it is; return the SHA-256 of what was written."""
         return self._http.download(_job(ref, f"outputs/{int(index)}/content"), to)
+
+    # Data
+
+    def upload(self, path: str | Path, on_progress: Sent | None = None, *, dry_run: bool = False) -> str:
+        """Send a file, a folder or a pattern's files ahead, unless they are there; return their name for `data.source`.
+
+        `on_progress` is told how many bytes have been sent, and of how many. With `dry_run` nothing is sent.
+        """
+        return send_ahead(self._http, API, path, on_progress, dry_run=dry_run)
 
     # Models and recipes
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from genctl.jobfiles import YAML
+
+# What an absolute path is called on the platform.
+Name = Callable[[str], str]
 
 SET = "data.source="
 _RELATIVE = re.compile(r"(\.{1,2}|~)/")
@@ -17,21 +21,23 @@ _IN_JSON = re.compile(rb'("data"\s*:\s*\{[^{}]*?"source"\s*:\s*)("(?:\.{1,2}|~)/
 _MARKS = (b"./", b"~/")
 
 
-def with_absolute_sources(body: bytes, media_type: str, base: Path) -> bytes:
+def with_absolute_sources(body: bytes, media_type: str, base: Path, name: Name = str) -> bytes:
     """Return a job file with each `data.source` that begins with ./, ../ or ~/ made absolute, seen from `base`.
 
+    `name` may make something else of the absolute path, such as an upload.
     What cannot be read as a job file is returned as it is: the platform says what is wrong with it.
     """
     if b"source" not in body or not any(mark in body for mark in _MARKS):
         return body
     if media_type == YAML:
-        return _in_yaml(body, base)
-    return _IN_JSON.sub(lambda found: found[1] + json.dumps(absolute(json.loads(found[2]), base)).encode(), body)
+        return _in_yaml(body, base, name)
+    return _IN_JSON.sub(lambda found: found[1] + json.dumps(name(absolute(json.loads(found[2]), base))).encode(), body)
 
 
-def with_absolute_set(given: str, base: Path) -> str:
+def with_absolute_set(given: str, base: Path, name: Name = str) -> str:
     """Return a `--set` with the path that it gives to data.source made absolute."""
-    return SET + absolute(given.removeprefix(SET), base) if given.startswith(SET) else given
+    source = given.removeprefix(SET)
+    return SET + name(absolute(source, base)) if given.startswith(SET) and _RELATIVE.match(source) else given
 
 
 def absolute(source: str, base: Path) -> str:
@@ -41,7 +47,7 @@ def absolute(source: str, base: Path) -> str:
     return os.path.normpath(os.path.join(base.absolute(), os.path.expanduser(source)))
 
 
-def _in_yaml(body: bytes, base: Path) -> bytes:
+def _in_yaml(body: bytes, base: Path, name: Name) -> bytes:
     import yaml
 
     try:
@@ -53,7 +59,7 @@ def _in_yaml(body: bytes, base: Path) -> bytes:
     for document in nodes:
         node = _value(_value(document, "data"), "source")
         if isinstance(node, yaml.ScalarNode) and _RELATIVE.match(node.value):
-            found[node.start_mark.index, node.end_mark.index] = json.dumps(absolute(node.value, base))
+            found[node.start_mark.index, node.end_mark.index] = json.dumps(name(absolute(node.value, base)))
     for (start, end), written in sorted(found.items(), reverse=True):
         text = text[:start] + written + text[end:]
     return text.encode()

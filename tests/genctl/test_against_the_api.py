@@ -202,3 +202,22 @@ def test_unknown_things_are_exit_code_2(cli: Run) -> None:
         ended = cli(*command.split())
         assert (ended.code, ended.out) == (2, ""), command
         assert "nope" in ended.err
+
+
+def test_data_is_sent_ahead_once_and_named_by_its_digest(client: Client, cli: Run, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "0.png").write_bytes(b"a picture")
+    (tmp_path / "job.yaml").write_text("kind: train\nrecipe: gan\ndata: {source: ./photos}\n")
+    sent: list[tuple[int, int]] = []
+
+    planned = cli("submit", "--dry-run", "--json", str(tmp_path / "job.yaml"))
+    made = cli("submit", "-d", str(tmp_path / "job.yaml"))
+    again = cli("submit", "-d", str(tmp_path / "job.yaml"))
+    named = client.upload(tmp_path / "photos", lambda done, of: sent.append((done, of)))
+
+    assert (planned.code, made.code, again.code) == (0, 0, 0)
+    assert json.loads(planned.out)["jobs"][0]["spec"]["data"]["source"] == named
+    assert named.startswith("upload:")
+    assert named.endswith("/photos.tar")
+    assert ["Uploading" in one.err for one in (planned, made, again)] == [False, True, False]
+    assert sent == []

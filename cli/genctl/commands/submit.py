@@ -80,13 +80,13 @@ def submit(
     _check_sets(sets)
     asked = {"env": variables, "cpus": cpus, "workdir": workdir}
     body, media_type, source = _asked(ctx.meta.get(COMMAND), file, asked)
-    body, sets = _with_paths(body, media_type, file, sets)
     if code := session.ensure_up():
         return code
     key = key or uuid.uuid4().hex
     begun = time.monotonic()
     wish: dict[str, Any] = {"sets": sets, "name": name, "queue": queue, "priority": priority, "dry_run": dry_run}
     with session.client() as client:
+        body = _with_data(client, body, media_type, file, wish, quiet=as_json)
         try:
             made = _hand_in(client, body, quiet=as_json, key=key, media_type=media_type, **wish)
         except BadSpec as error:
@@ -187,12 +187,29 @@ def _check_sets(sets: Sequence[str]) -> None:
             raise click.BadParameter(f"{given!r} is not K=V, such as seed=7.", param_hint="--set")
 
 
-def _with_paths(body: bytes, media_type: str, file: str | None, sets: tuple[str, ...]) -> tuple[bytes, tuple[str, ...]]:
-    """Make absolute where data lies: seen from the job file's folder, and in --set from here."""
+def _with_data(
+    client: Client, body: bytes, media_type: str, file: str | None, wish: dict[str, Any], *, quiet: bool
+) -> bytes:
+    """Say where data lies: by its absolute path on this machine, and for a platform elsewhere by its upload.
+
+    A path is seen from the job file's folder, and in --set from here.
+    """
+    from functools import cache
+
     from genctl.datafiles import with_absolute_set, with_absolute_sources
 
+    @cache
+    def uploaded(path: str) -> str:
+        from genctl import bulk
+
+        with bulk.upload_data(path, quiet=quiet) as sent:
+            return client.upload(path, sent, dry_run=wish["dry_run"])
+
+    elsewhere = not client.connection.local or bool(session.settings().ray_address)
+    name = uploaded if elsewhere else str
     base = Path(file).parent if file not in (None, STDIN) else Path()
-    return with_absolute_sources(body, media_type, base), tuple(with_absolute_set(one, Path()) for one in sets)
+    wish["sets"] = tuple(with_absolute_set(one, Path(), name) for one in wish["sets"])
+    return with_absolute_sources(body, media_type, base, name)
 
 
 def _asked(command: list[str] | None, file: str | None, options: dict[str, Any]) -> tuple[bytes, str, str]:

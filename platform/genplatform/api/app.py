@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 
 from genplatform.api import (
+    blobs,
     endpoints,
     health,
     internal,
@@ -94,7 +95,7 @@ def _platform() -> APIRouter:
     # For the document alone: the door has checked the token long before.
     token = Depends(HTTPBearer(auto_error=False, description="The platform's token."))
     router = APIRouter(dependencies=[token], responses=PROBLEM)
-    for noun in (jobs, submissions, outputs, models, recipes, endpoints, schema, status):
+    for noun in (jobs, submissions, blobs, outputs, models, recipes, endpoints, schema, status):
         router.include_router(noun.router)
     return router
 

@@ -120,6 +120,12 @@ class Submission(Shape):
     created_at: str
 
 
+class Upload(Shape):
+    """Bytes that were sent ahead."""
+
+    digest: str
+
+
 class Event(Shape):
     """Something that happened to a job."""
 

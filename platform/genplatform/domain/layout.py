@@ -39,6 +39,11 @@ def model(tenant: str, digest: str) -> str:
     return f"models/{tenant}/{digest}"
 
 
+def upload(tenant: str, digest: str) -> str:
+    """Return the key of what a client sent ahead."""
+    return f"uploads/{tenant}/{digest}"
+
+
 def outputs(key: JobKey) -> str:
     """Return the folder of a generate Job's files."""
     return f"outputs/{key.tenant}/{key.job_id}"

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, field_validator, model_validator
 
 from genplatform.domain.paths import fixed_part
+from genplatform.domain.uploads import UPLOAD_PATTERN, is_upload
 from genplatform.spec.common import HIGHEST_SEED, SpecPart, one_of
 from genplatform.spec.refusals import NOT_YET, refuse
 from genplatform.spec.words import shown, suggestion
@@ -26,7 +27,7 @@ def is_path(source: str) -> bool:
 
 
 def _checked_source(text: str) -> str:
-    if text in SOURCES:
+    if text in SOURCES or is_upload(text):
         return text
     if "\0" in text:
         raise refuse("holds a NUL, which no path can", "Leave it out.")
@@ -57,6 +58,7 @@ Source = Annotated[
             "anyOf": [
                 {"type": "string", "enum": list(SOURCES)},
                 {"type": "string", "pattern": "^(/|\\./|\\.\\./|~/)", "maxLength": LONGEST_SOURCE},
+                {"type": "string", "pattern": UPLOAD_PATTERN},
             ]
         }
     ),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from genplatform.domain.paths import fixed_part, is_within
+from genplatform.domain.uploads import Upload, is_upload, parse
 from genplatform.errors import BadRequest
 from genworkers.data import arrays, digits, images, parquet
 from genworkers.data.bounds import plain
 from genworkers.data.dataset import Dataset
+from genworkers.data.fetching import Fetch, no_uploads
 from genworkers.data.files import Files, open_files
 from genworkers.data.kept import KeptPictures
 
@@ -25,12 +28,14 @@ _READERS: dict[str, Callable[[Files, Mapping[str, Any]], KeptPictures]] = {
 _DEFAULTS = {"fit": "crop", "skip": 0}
 
 
-def open_source(data: Mapping[str, Any], folders: Sequence[str] = ()) -> Dataset:
+def open_source(data: Mapping[str, Any], folders: Sequence[str] = (), fetch: Fetch = no_uploads) -> Dataset:
     """Return the data that a spec's `data:` names; raises BadRequest that says what is wrong with it.
 
-    `folders` are those whose files may be named by their paths.
+    `folders` are those whose files may be named by their paths; `fetch` brings an upload.
     """
     source = data.get("source")
+    if isinstance(source, str) and is_upload(source):
+        return read_upload(parse(source), data, fetch)
     if isinstance(source, str) and source.startswith("/"):
         return read_path(source, data, folders)
     if not isinstance(source, str) or source not in SOURCES:
@@ -49,6 +54,14 @@ def read_path(path: str, data: Mapping[str, Any], folders: Sequence[str]) -> Dat
             f"The path {plain(path)} leads out of the folders whose files jobs may name.", "Name it by its real path."
         )
     return read_files(open_files(path), data)
+
+
+def read_upload(upload: Upload, data: Mapping[str, Any], fetch: Fetch) -> Dataset:
+    """Read what a client sent ahead; the copy of it goes when it is decoded."""
+    with tempfile.TemporaryDirectory(prefix="genctl-upload-") as scratch:
+        file = Path(scratch) / upload.name
+        fetch(upload.digest, file)
+        return read_files(open_files(str(file)), data)
 
 
 def read_files(files: Files, data: Mapping[str, Any]) -> Dataset:

@@ -22,6 +22,7 @@ from genplatform.errors import BadRequest, NotFound
 from genworkers import models
 from genworkers.context import RunContext
 from genworkers.data.dataset import Dataset, Order, split
+from genworkers.data.fetching import Fetch, no_uploads, uploads_of
 from genworkers.data.sources import open_source
 from genworkers.recipes import registry
 from genworkers.recipes.base import IMAGE, DataFacts, Recipe
@@ -49,6 +50,7 @@ class TrainJob:
     sheet_every: int
     evaluate_every: int
     folders: Sequence[str] = ()  # whose files may be named by their paths
+    fetch: Fetch = no_uploads
 
     @classmethod
     def from_order(cls, order: Mapping[str, Any]) -> TrainJob:
@@ -64,6 +66,7 @@ class TrainJob:
             # Jobs that an older version submitted say nothing of it.
             evaluate_every=int(order.get("evaluate_every") or order["sheet_every"]),
             folders=tuple(order.get("folders") or ()),
+            fetch=uploads_of(order["store_url"], order["tenant"]),
         )
 
     @property
@@ -102,7 +105,7 @@ class _Loop:
             raise BadRequest(
                 f"The recipe {job.recipe!r} has nothing to train.", "Generate with its built-in model instead."
             )
-        self.dataset = open_source(job.data, job.folders)
+        self.dataset = open_source(job.data, job.folders, job.fetch)
         self.recipe = _configured(recipe, job, facts_of(self.dataset))
         parts, self.split = split(self.dataset, job.split)
         self.validation = parts["validation"]

@@ -1,0 +1,109 @@
+"""Files on their way to a platform elsewhere: a folder becomes one tar, whose bytes its files alone decide."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from genctl.jobfiles import PIECE, Sent
+from genctl.transport import Transport
+from genplatform.domain.paths import fixed_part, is_pattern
+from genplatform.domain.uploads import Upload, plain_name
+from genplatform.errors import BadRequest, NotFound
+
+# An upload is written twice before the answer is given.
+UPLOAD_SECONDS = 1800.0
+
+
+class FileBody:
+    """A file that is sent in pieces and tells how far it is; from the start again each time it is sent."""
+
+    def __init__(self, file: IO[bytes], sent: Sent | None = None) -> None:
+        self._file, self._sent = file, sent or (lambda _so_far, _of: None)
+        self.size = file.seek(0, os.SEEK_END)
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(0)
+        so_far = 0
+        while piece := self._file.read(PIECE):
+            self._sent(so_far, self.size)
+            yield piece
+            so_far += len(piece)
+        self._sent(so_far, self.size)
+
+
+def send_ahead(http: Transport, api: str, path: str | Path, sent: Sent | None, *, dry_run: bool) -> str:
+    """Send what a path names, unless it is there already, and return how a job file names it."""
+    with packed(os.path.abspath(path)) as (upload, file):
+        route = f"{api}/uploads/{upload.digest}"
+        if not dry_run and not _is_there(http, route):
+            body = FileBody(file, sent)
+            headers = {"Content-Type": "application/octet-stream", "Content-Length": str(body.size)}
+            http.json("PUT", route, content=body, headers=headers, answer_seconds=UPLOAD_SECONDS)
+        return str(upload)
+
+
+def _is_there(http: Transport, route: str) -> bool:
+    try:
+        http.json("GET", route)
+    except NotFound:
+        return False
+    return True
+
+
+@contextmanager
+def packed(path: str) -> Iterator[tuple[Upload, IO[bytes]]]:
+    """Yield a file, a folder or a pattern's files as what is uploaded: named by its digest, and open for reading."""
+    try:
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                yield Upload(_digest(file), plain_name(Path(path).name)), file
+            return
+        with tempfile.TemporaryFile(prefix="genctl-packed-") as file:
+            root = fixed_part(path)
+            _pack(Path(root), _files(path), file)
+            yield Upload(_digest(file), plain_name(f"{Path(root).name}.tar")), file
+    except OSError as error:
+        raise BadRequest(
+            f"{error.filename or path} cannot be read: {error.strerror}.", "Give what you may read."
+        ) from None
+
+
+def _files(path: str) -> list[str]:
+    if is_pattern(path):
+        found = [one for one in glob.glob(path, recursive=True) if os.path.isfile(one)]
+    else:
+        found = []
+        for base, folders, names in os.walk(path):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            found += [os.path.join(base, name) for name in names if not name.startswith(".")]
+    if not found:
+        raise NotFound(f"There is no file at {path} to learn from.", "Check data.source.")
+    return sorted(found)
+
+
+def _pack(root: Path, paths: list[str], file: IO[bytes]) -> None:
+    real = root.resolve()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for path in paths:
+            if not Path(path).resolve().is_relative_to(real):
+                raise BadRequest(f"{path} is a link that leads out of {root}.", "Replace it by the file, or remove it.")
+            with open(path, "rb") as source:
+                # Nothing but name and length: the same files are the same bytes on every machine.
+                member = tarfile.TarInfo(os.path.relpath(path, root).replace(os.sep, "/"))
+                member.size = os.fstat(source.fileno()).st_size
+                archive.addfile(member, source)
+
+
+def _digest(file: IO[bytes]) -> str:
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    file.seek(0)
+    return digest
