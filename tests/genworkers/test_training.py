@@ -181,6 +181,18 @@ def test_without_a_validation_part_nothing_is_evaluated(tmp_path: Path) -> None:
     assert set(trained.state.metrics) == {"d_loss", "g_loss"}
 
 
+def test_an_augmented_run_that_goes_on_makes_the_same_weights_and_others_than_a_plain_one(tmp_path: Path) -> None:
+    data = {"source": "digits", "augment": {"flip": True, "shift": 1}}
+    plain, straight = train(Notebook(tmp_path)), train(Notebook(tmp_path), data=data)
+    parted = Notebook(tmp_path)
+    parted.stop_at = {33: SHUTDOWN}
+    train(parted, data=data)
+    parted.stop_at = {}
+
+    assert weights(train(parted, data=data), tmp_path) == weights(straight, tmp_path)
+    assert weights(plain, tmp_path) != weights(straight, tmp_path)
+
+
 def test_cancel_and_lost_save_nothing_more(tmp_path: Path) -> None:
     for reason in (CANCEL, LOST):
         notebook = Notebook(tmp_path)

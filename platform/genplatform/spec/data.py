@@ -106,6 +106,13 @@ FORMATS_LATER = ("csv", "text", "jsonl", "audio", "pairs")
 FITS = ("crop", "pad", "stretch")
 
 
+class Augment(SpecPart):
+    """How pictures are changed a little each time that they are learned from."""
+
+    flip: bool = Field(default=False, description="Whether every other picture, by chance, is mirrored.")
+    shift: int = Field(default=0, ge=0, le=256, description="By how many pixels a picture is moved at most, each way.")
+
+
 class Data(SpecPart):
     """What a model learns from."""
 
@@ -141,6 +148,9 @@ class Data(SpecPart):
         default=None,
         max_length=200,
         description="The column or array that holds the classes. Left out: told by its name.",
+    )
+    augment: Augment | None = Field(
+        default=None, description="How pictures are changed a little each time that they are learned from."
     )
     skip: Skip = Field(
         default=0,

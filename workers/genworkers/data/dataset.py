@@ -197,6 +197,11 @@ class Order:
             rows[chosen] = self._epoch(epoch)[within[chosen]]
         return rows
 
+    def epochs(self, step: int, rank: int = 0, world_size: int = 1) -> Tensor:
+        """Return, for each index of `batch`, the epoch that it is read in."""
+        places = torch.arange(step * self.batch_size + rank, (step + 1) * self.batch_size, world_size)
+        return places // len(self.indices)
+
     def _epoch(self, epoch: int) -> Tensor:
         if epoch not in self._epochs:
             # Two are enough: a batch seldom spans more, and they are cheap to make again.

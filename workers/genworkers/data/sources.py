@@ -40,7 +40,7 @@ def open_source(data: Mapping[str, Any], folders: Sequence[str] = (), fetch: Fet
         return read_path(source, data, folders)
     if not isinstance(source, str) or source not in SOURCES:
         raise BadRequest(f"There is no data source {source!r}.", f"Sources that exist: {', '.join(sorted(SOURCES))}.")
-    extra = sorted(name for name in set(data) - {"source"} if data[name] not in (None, _DEFAULTS.get(name)))
+    extra = sorted(name for name in set(data) - {"source", "augment"} if data[name] not in (None, _DEFAULTS.get(name)))
     if extra:
         raise BadRequest(f"The source {source!r} takes no option {extra[0]!r}.", "Leave it out of `data:`.")
     return SOURCES[source]()

@@ -21,6 +21,7 @@ from genplatform.domain.seeds import item_seed
 from genplatform.errors import BadRequest, NotFound
 from genworkers import models
 from genworkers.context import RunContext
+from genworkers.data.augment import Augment
 from genworkers.data.dataset import Dataset, Order, split
 from genworkers.data.fetching import Fetch, no_uploads, uploads_of
 from genworkers.data.sources import open_source
@@ -109,6 +110,7 @@ class _Loop:
         self.recipe = _configured(recipe, job, facts_of(self.dataset))
         parts, self.split = split(self.dataset, job.split)
         self.validation = parts["validation"]
+        self.augment = Augment.of(job.data)
         self.order = Order(parts["train"], self.recipe.batch_size, ctx.seed)
         self.about = {
             "recipe": job.recipe,
@@ -131,14 +133,19 @@ class _Loop:
             if reason is not None:
                 return self._stop(reason)
             engine.begin(self.state.step)
-            batch = self.dataset.rows(self.order.batch(self.state.step, self.rank, self.world_size))
-            self.state.window.add(self.recipe.step(batch, engine))
+            self.state.window.add(self.recipe.step(self._batch(), engine))
             self.state.step += 1
             if self.state.step == first:
                 self.ctx.event("first_step", {"step": first})
             self._after_step()
         self.ctx.report(self.state.step, self.job.steps, self.pace.rate)
         return self.ctx.should_stop() if self.ctx.should_stop() in {LOST, CANCEL} else None
+
+    def _batch(self) -> dict[str, Tensor]:
+        """Return what this step reads, augmented as the spec says."""
+        place = (self.state.step, self.rank, self.world_size)
+        indices = self.order.batch(*place)
+        return self.augment.applied(self.dataset.rows(indices), indices, self.order.epochs(*place), self.ctx.seed)
 
     def _after_step(self) -> None:
         step, last = self.state.step, self.state.step == self.job.steps
