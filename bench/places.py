@@ -22,7 +22,7 @@ from genplatform.catalog import migrate
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 from postgres import PostgresServer
-from redis_server import RedisServer
+from redis_server import RedisServer, binary
 from whole_platform import WholePlatform
 
 DATABASES = ("sqlite", "postgresql")
@@ -58,6 +58,29 @@ def redis() -> Iterator[str]:
     """Give the URL of a Redis of its own."""
     with RedisServer() as server:
         yield server.url
+
+
+@contextmanager
+def redis_on_a_port() -> Iterator[str]:
+    """Give the URL of a Redis on a loopback port, which some clients want; it logs what it does, as ours."""
+    with folder() as home, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        options = ["--bind", "127.0.0.1", "--port", str(port), "--appendonly", "yes", "--dir", str(home)]
+        with open(home / "log", "wb") as log, Popen([str(binary()), *options], stdout=log) as process:
+            try:
+                _wait_for(port, process, home / "log")
+                yield f"redis://127.0.0.1:{port}/0"
+            finally:
+                process.terminate()
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """Give the URL of an empty database on a PostgreSQL of its own that syncs each commit."""
+    with PostgresServer(durable=True) as server:
+        yield server.url(server.database()).replace("postgresql+psycopg", "postgresql")
 
 
 @contextmanager

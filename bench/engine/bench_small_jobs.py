@@ -23,18 +23,18 @@ def measure(*, quick: bool) -> Iterator[Figure]:
     rounds, jobs = (1, 20) if quick else (ROUNDS, JOBS)
     with platform() as settings, Client(settings=settings) as client:
         catalog = Catalog(settings.database)
-        _settle(client, catalog, "warm", min(jobs, 20), together=True)
+        settle(client, catalog, "warm", min(jobs, 20), together=True)
         for together, words in ((True, "in one request"), (False, "one by one")):
             seconds = []
             for number in range(rounds):
-                seconds.append(_settle(client, catalog, f"{'t' if together else 'o'}{number}", jobs, together=together))
+                seconds.append(settle(client, catalog, f"{'t' if together else 'o'}{number}", jobs, together=together))
             what = f"{jobs:,} jobs of one item, submitted {words}"
             yield Figure(what, seconds, "s", at_most=10 if jobs == JOBS else None)
             yield Figure(f"{what}, a second", [jobs / took for took in seconds], "jobs/s")
         catalog.close()
 
 
-def _settle(client: Client, catalog: Catalog, name: str, jobs: int, *, together: bool) -> float:
+def settle(client: Client, catalog: Catalog, name: str, jobs: int, *, together: bool) -> float:
     """Submit the jobs; return how long it took until all had succeeded."""
     documents = [
         {"kind": "generate", "name": f"{name}-{number}", "model": "noise@1", "count": 1, "seed": number}
