@@ -236,6 +236,36 @@ def test_the_tail_of_the_logs_is_asked_for_once(platform: CannedPlatform, genctl
     assert asked == {"tail": ["5"], "since": ["1795323600.0"]}
 
 
+def test_lines_are_found_by_a_regular_expression_that_the_platform_never_sees(
+    platform: CannedPlatform, genctl: Run
+) -> None:
+    texts = ["loss 0.5", "Loss 0.25", "step 3", "loss none"]
+    lines = [{"id": n, "run": 1, "text": text} for n, text in enumerate(texts, 1)]
+    platform.on(f"GET /api/v1/jobs/{ID}", job())
+    pages = ({"lines": lines[:2], "next": 2}, {"lines": lines[2:], "next": 4}, {"lines": [], "next": 4})
+
+    found = []
+    for more in ([], ["--tail", "1"]):
+        platform.on(f"GET /api/v1/jobs/{ID}/logs", *pages)
+        found.append(genctl("logs", ID, "--search", r"^loss \d", "-E", *more).out.splitlines())
+
+    assert found == [["loss 0.5", "Loss 0.25"], ["Loss 0.25"]]
+    assert all("search" not in a.query and "tail" not in a.query for a in platform.asked)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(["-E"], "give both"), (["-E", "--search", "(a"], "'(a' is no regular expression")],
+)
+def test_a_regular_expression_that_is_none_is_refused_before_anything_is_asked(
+    platform: CannedPlatform, genctl: Run, arguments: list[str], says: str
+) -> None:
+    ended = genctl("logs", ID, *arguments)
+
+    assert (ended.code, platform.asked) == (2, [])
+    assert says in ended.err
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts_are_printed(shell: str, genctl: Run) -> None:
     ended = genctl("completion", shell)

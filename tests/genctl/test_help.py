@@ -26,7 +26,7 @@ FLAGS = {
     " --env --cpus --workdir",
     "ps": "--all -a --state -s --queue -q --limit -l --after --watch -w --json --help",
     "show": "JOB --json --help",
-    "logs": "JOB --follow -f --tail --since --search --stamps -t --run --json --help",
+    "logs": "JOB --follow -f --tail --since --search --regex -E --stamps -t --run --json --help",
     "events": "JOB --type -t --limit -l --after --json --help",
     "wait": "JOB... --timeout --json --help",
     "watch": "JOB... --submission --help",
