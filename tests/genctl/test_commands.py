@@ -40,6 +40,7 @@ MODEL = {
     "data_digest": "01" * 32,
     "metrics": {"loss_d": 0.61234567},
     "tile": 64,
+    "card": {"cond": {"properties": {"class": {"anyOf": [{"enum": ["zero", "one"]}, {"type": "null"}]}}}},
     "created_at": "2026-11-22T05:00:00.000Z",
 }
 RECIPE = {
@@ -52,7 +53,15 @@ RECIPE = {
             "height": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}], "default": None},
         }
     },
-    "cond": None,
+    "cond": {
+        "properties": {
+            "class": {
+                "anyOf": [{"type": "string"}, {"type": "null"}],
+                "default": None,
+                "description": "Which one.",
+            }
+        }
+    },
 }
 
 
@@ -126,9 +135,9 @@ WORDS = {
     f"outputs ls {ID}": ["12345", "a/000003.png", "abababababab"],
     f"outputs show {ID} 3": ["/x/000003.png", "cd" * 32, "image/png"],
     "models ls": ["digits-gan@1", "gan", "loss_d=0.6123", "efefefefefef"],
-    "models show digits-gan@1": ["ef" * 32, "64", "genctl endpoints create"],
+    "models show digits-gan@1": ["ef" * 32, "64", "class: zero, one", "genctl endpoints create"],
     "recipes ls": ["The dense GAN."],
-    "recipes show gan": ["latent_dim", "integer 1..", "100", "Width.", "height      integer 1..  null"],
+    "recipes show gan": ["latent_dim", "integer 1..", "100", "Width.", "height      integer 1..  null", "Which one."],
     "endpoints ls": ["digits", "1/1..2", "http://127.0.0.1:1/v1"],
     "endpoints show digits": ["curl -s", "$GENCTL_API_KEY", "picture.png"],
     "status": ["catalog", "up"],

@@ -50,6 +50,7 @@ FLAGS = {
     "data": "--help",
     "data check": "FILE|- --set --json --help",
     "recipes": "--help",
+    "recipes check": "FILE[:CLASS]|MODULE:CLASS|NAME --params --json --help",
     "recipes ls": "--json --help",
     "recipes show": "NAME --json --help",
     "schema": "--json --help",

@@ -35,6 +35,7 @@ READS_THE_ENVIRONMENT = {
 PRINTS = {
     "cli/": "it is what a terminal sees",
     "platform/genplatform/local/": "its commands speak to the terminal that started them",
+    "workers/genworkers/conformance.py": "its process is what `genctl recipes check` reads",
     "platform/genplatform/__main__.py": "the process's entry says why it could not do what was asked",
     "workers/genworkers/data/check.py": "the command line reads what it says",
 }

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -72,15 +71,13 @@ def test_every_package_of_the_sources_has_its_init():
     assert [f for f in folders if not (f / "__init__.py").exists()] == []
 
 
-@pytest.mark.parametrize("entry", entry_points(group="genctl.recipes"), ids=lambda e: e.name)
-def test_every_recipe_that_the_project_names_loads(entry):
-    assert isinstance(entry.load(), type)
+def test_every_recipe_that_we_bring_is_a_file_of_its_own_and_carries_its_name():
+    from genworkers.recipes import registry
 
+    ours = {name: registry.find(name) for name in registry.BUILTIN}
 
-def test_the_installed_recipes_are_those_of_the_project():
-    installed = {e.name: e.value for e in entry_points(group="genctl.recipes") if e.value.startswith("genworkers.")}
-
-    assert installed == PROJECT["project"]["entry-points"]["genctl.recipes"]
+    assert {name: recipe.name for name, recipe in ours.items()} == {name: name for name in ours}
+    assert len({recipe.__module__ for recipe in ours.values()}) == len(ours)
 
 
 def test_every_dependency_is_pinned():

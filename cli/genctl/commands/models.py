@@ -70,6 +70,7 @@ def show(model: str, as_json: bool) -> None:
             ("recipe", found.get("recipe")),
             ("modality", found.get("modality")),
             ("tile", found.get("tile")),
+            ("takes", _takes(found)),
             ("job", found.get("job_id")),
             ("parent", found.get("parent")),
             ("digest", found.get("digest")),
@@ -95,3 +96,19 @@ def _metrics(model: dict[str, Any]) -> str:
 
     found = model.get("metrics")
     return " ".join(f"{k}={text.number(v)}" for k, v in found.items()) if isinstance(found, dict) else ""
+
+
+def _takes(model: dict[str, Any]) -> str:
+    """Return what `cond:` may say to this model: each field, and the values it takes where they are few kinds."""
+    card = model.get("card")
+    schema = card.get("cond") if isinstance(card, dict) else None
+    fields = schema.get("properties") if isinstance(schema, dict) else None
+    if not isinstance(fields, dict):
+        return ""
+    said = []
+    for name, field in fields.items():
+        choices = [field, *(field.get("anyOf") or ())] if isinstance(field, dict) else []
+        values = [str(value) for choice in choices for value in choice.get("enum", ())]
+        shown = ", ".join(values[:12]) + (", ..." if len(values) > 12 else "")
+        said.append(f"{name}: {shown}" if shown else str(name))
+    return "; ".join(said)

@@ -1,4 +1,4 @@
-"""recipes ls, show: the model families that jobs may name."""
+"""recipes ls, show, check: the model families that jobs may name, and whether one of your own is fit to be one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def list_(as_json: bool) -> None:
 @click.argument("name")
 @session.json_option
 def show(name: str, as_json: bool) -> None:
-    """Show a recipe and the parameters it takes."""
+    """Show a recipe: the params it takes, and the conditions, with their defaults and meanings."""
     from genctl import output
 
     with session.client() as client:
@@ -43,12 +43,76 @@ def show(name: str, as_json: bool) -> None:
         output.emit_json(recipe)
         return
     output.pairs([("name", recipe.get("name")), ("modality", recipe.get("modality")), ("does", recipe.get("summary"))])
-    config = recipe.get("config")
-    fields = config.get("properties") if isinstance(config, dict) else None
+    _fields("params", recipe.get("config"), "It takes no params.")
+    _fields("cond (of a generate job)", recipe.get("cond"), "It takes no conditions.")
+
+
+@recipes.command()
+@click.argument("target", metavar="FILE[:CLASS]|MODULE:CLASS|NAME")
+@click.option("--params", metavar="JSON", default="{}", help="Parameters to check it with, such as '{\"width\": 8}'.")
+@session.json_option
+def check(target: str, params: str, as_json: bool) -> int:
+    """Check that a recipe keeps what the engine expects: resume, tiles, seeds, validation, files.
+
+    Runs here, on built-in data, in a process of its own; takes seconds. The recipe is code, and runs as you.
+    """
+    from genctl import output
+
+    if not isinstance(_json(params), dict):
+        raise click.BadParameter(f"{params!r} is not a JSON object.", param_hint="--params")
+    results = _checked(target, params, quiet=as_json)
+    failed = [result for result in results if not result.get("ok")]
+    if as_json:
+        output.emit_json({"target": target, "ok": bool(results) and not failed, "checks": results})
+    elif not failed and results:
+        output.say(f"All {len(results)} checks hold.")
+    return 1 if failed or not results else 0
+
+
+def _checked(target: str, params: str, *, quiet: bool) -> list[dict[str, Any]]:
+    """Return each check's result, shown as it ends."""
+    import subprocess
+    import sys
+
+    from genctl import output, text
+
+    # -P: a file of the folder that one stands in must not be taken for a module of the same name.
+    command = [sys.executable, "-P", "-m", "genworkers.conformance", target, params]
+    results = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None  # noqa: S101 - it was asked for
+        for line in child.stdout:
+            found = _json(line)
+            if not isinstance(found, dict) or "check" not in found:
+                continue  # what the recipe itself prints
+            results.append(found)
+            if not quiet:
+                mark = "ok    " if found.get("ok") else "FAILED"
+                output.say(f"{mark}  {text.clean(found['check']):<11} {text.clean(found.get('message'))}")
+                sys.stdout.flush()
+    if child.returncode not in (0, 1) or not results:
+        ended = f"The check's process ended with {child.returncode}."
+        results.append({"check": "process", "ok": False, "message": ended})
+        if not quiet:
+            output.say(f"FAILED  process     {ended}")
+    return results
+
+
+def _json(given: str) -> Any:
+    try:
+        return json.loads(given)
+    except ValueError:
+        return None
+
+
+def _fields(title: str, schema: Any, none: str) -> None:
+    from genctl import output
+
+    fields = schema.get("properties") if isinstance(schema, dict) else None
     if not isinstance(fields, dict) or not fields:
-        output.say("\nIt takes no params.")
+        output.say(f"\n{none}")
         return
-    output.say("\nparams:")
+    output.say(f"\n{title}:")
     columns = [
         output.Column("FIELD"),
         output.Column("TYPE"),

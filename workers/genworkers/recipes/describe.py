@@ -6,7 +6,6 @@ The file, `builtin.json`, is part of the package; a test holds it in step with t
 from __future__ import annotations
 
 import json
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +31,9 @@ def describe(name: str) -> dict[str, Any]:
 
 def builtin() -> str:
     """Return the file's text: the recipes that this package brings, by name."""
-    points = metadata.entry_points(group=registry.GROUP)
-    ours = sorted(point.name for point in points if point.value.startswith("genworkers.recipes."))
-    return json.dumps({"recipes": [describe(name) for name in ours]}, indent=1, sort_keys=True) + "\n"
+    return (
+        json.dumps({"recipes": [describe(name) for name in sorted(registry.BUILTIN)]}, indent=1, sort_keys=True) + "\n"
+    )
 
 
 if __name__ == "__main__":

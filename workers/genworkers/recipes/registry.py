@@ -1,18 +1,26 @@
 """Recipes by name, and by nothing else.
 
-A name resolves through the entry-point group `genctl.recipes` of installed packages. What
-stands in a job file or in a model's card is a name to look up here: it never becomes an import.
+A name is one of ours, or resolves through the entry-point group `genctl.recipes` of installed
+packages; those cannot take the place of ours. What stands in a job file or in a model's card is
+a name to look up here: it never becomes an import.
 """
 
 from __future__ import annotations
 
 import difflib
-from importlib import metadata
+from importlib import import_module, metadata
 from typing import Any
 
 from genworkers.recipes.base import Recipe
 
 GROUP = "genctl.recipes"
+# One line a family: the name in job files, and the class that is it.
+BUILTIN = {
+    "flow": "genworkers.recipes.flow:Flow",
+    "gan": "genworkers.recipes.gan:Gan",
+    "noise": "genworkers.recipes.noise:Noise",
+    "vae": "genworkers.recipes.vae:Vae",
+}
 
 
 class UnknownRecipe(ValueError):
@@ -21,11 +29,15 @@ class UnknownRecipe(ValueError):
 
 def names() -> list[str]:
     """Return the names of all installed recipes, sorted."""
-    return sorted({point.name for point in metadata.entry_points(group=GROUP)})
+    return sorted(BUILTIN.keys() | {point.name for point in metadata.entry_points(group=GROUP)})
 
 
 def find(name: str) -> type[Recipe[Any]]:
     """Return the recipe of that name; raises UnknownRecipe, with the nearest name."""
+    if name in BUILTIN:
+        module, _, own = BUILTIN[name].partition(":")
+        ours: type[Recipe[Any]] = getattr(import_module(module), own)
+        return ours
     found = [point for point in metadata.entry_points(group=GROUP) if point.name == name]
     if not found:
         near = difflib.get_close_matches(name, names(), n=1)

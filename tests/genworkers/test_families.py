@@ -1,0 +1,141 @@
+"""The families: each keeps what the engine expects, learns from real digits in seconds, and heeds what it is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from genplatform.errors import BadRequest
+from genworkers import conformance, models
+from genworkers.data.dataset import Order, split_indices
+from genworkers.data.sources import open_source
+from genworkers.recipes import registry
+from genworkers.recipes.base import DataFacts, Recipe
+from genworkers.recipes.fitting import condition_on
+from genworkers.recipes.unet import UNet
+from genworkers.sampler import Sampler
+from genworkers.training.evaluation import evaluate
+from genworkers.training.loop import facts_of
+from genworkers.training.state import EngineStep, TrainState
+
+# Small enough that a whole suite of checks takes a second or two.
+SMALL: dict[str, dict[str, Any]] = {
+    "flow": {"width_of_network": 8, "sampling_steps": 2, "guidance": 2.0},
+    "gan": {"generator_widths": [16], "discriminator_widths": [16]},
+    "noise": {},
+    "vae": {"widths": [32]},
+}
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_every_family_keeps_what_the_engine_expects(name: str) -> None:
+    found = list(conformance.results(name, SMALL[name]))
+
+    assert [result for result in found if not result["ok"]] == []
+    assert len(found) >= 7
+
+
+def learned(name: str, params: dict[str, Any], steps: int) -> tuple[Recipe[Any], TrainState, dict[str, float]]:
+    dataset = open_source({"source": "digits"})
+    parts = split_indices(len(dataset))
+    recipe = registry.find(name).configured(params, facts_of(dataset))
+    state, order = TrainState.fresh(recipe, 0), Order(parts["train"], recipe.batch_size, 0)
+    engine = EngineStep(state, 0, 0)
+    for step in range(steps):
+        engine.begin(step)
+        recipe.step(dataset.rows(order.batch(step)), engine)
+    return recipe, state, evaluate(recipe, state, dataset, parts["validation"], 0)
+
+
+def drawn(recipe: Recipe[Any], state: TrainState, count: int, cond: dict[str, Any] | None = None) -> Tensor:
+    sampler = Sampler(recipe, models.served(recipe, state.modules), recipe.tile)
+    payloads = sampler.draw([7919 * i for i in range(count)], [cond] * count)
+    return torch.stack([torch.from_numpy(p).permute(2, 0, 1) for p in payloads]).float() / 127.5 - 1
+
+
+def test_a_vae_learns_bits_per_pixel_that_hold_on_unseen_digits() -> None:
+    _, _, metrics = learned("vae", {}, 300)
+
+    uniform = 4.09  # log2 of 17 levels
+    assert metrics["validation_bits_per_dim"] < 2.3 < uniform
+    assert metrics["validation_code_bits_per_dim"] > 0.03, "a code that costs nothing says nothing"
+
+
+@pytest.mark.parametrize("wished", [3, "7"])
+def test_a_flow_makes_the_digit_that_is_asked_for(few_flow: tuple[Recipe[Any], TrainState], wished: int | str) -> None:
+    dataset = open_source({"source": "digits"})
+    labels = dataset.labels
+    assert labels is not None
+    pictures = dataset.rows(torch.arange(len(dataset)))["x"]
+    means = torch.stack([pictures[labels == digit].mean(0) for digit in range(10)]).flatten(1)
+
+    made = drawn(*few_flow, 64, {"class": wished})
+
+    read = torch.cdist(made.flatten(1), means).argmin(1)
+    assert (read == int(wished)).float().mean() > 0.8
+
+
+@pytest.fixture(scope="module")
+def few_flow() -> tuple[Recipe[Any], TrainState]:
+    torch.set_num_threads(1)
+    params = {"width_of_network": 16, "sampling_steps": 8, "guidance": 2.0}
+    recipe, state, _ = learned("flow", params, 120)
+    return recipe, state
+
+
+def test_without_a_wish_a_flow_draws_all_classes_by_their_seeds(few_flow: tuple[Recipe[Any], TrainState]) -> None:
+    recipe, state = few_flow
+
+    free, three = drawn(recipe, state, 64), drawn(recipe, state, 64, {"class": "3"})
+
+    same = (free == three).flatten(1).all(1)
+    assert 0 < int(same.sum()) < 25, "those of which the seed drew a three anyway"
+
+
+def test_a_class_that_the_model_does_not_know_is_refused(few_flow: tuple[Recipe[Any], TrainState]) -> None:
+    with pytest.raises(BadRequest, match=r"cond\.class"):
+        drawn(*few_flow, 1, {"class": "10"})
+    with pytest.raises(BadRequest, match=r"cond\.clas\b"):
+        drawn(*few_flow, 1, {"clas": "1"})
+
+
+def test_a_model_without_classes_takes_no_condition() -> None:
+    recipe = registry.find("flow").configured(
+        SMALL["flow"] | {"classes": []}, facts_of(open_source({"source": "digits"}))
+    )
+    sampler = Sampler(recipe, models.served(recipe, recipe.build()), 4)
+
+    assert recipe.conditions is None
+    assert len(sampler.draw([1])) == 1
+    with pytest.raises(BadRequest, match="takes no condition"):
+        sampler.draw([1], [{"class": "1"}])
+
+
+def test_a_condition_names_its_classes_and_takes_numbers_for_names() -> None:
+    schema = condition_on(("0", "1"))
+
+    assert schema.model_validate({"class": 1}).class_ == "1"
+    assert schema.model_validate({}).class_ is None
+    assert schema.model_json_schema(by_alias=True)["properties"]["class"]["anyOf"][0]["enum"] == ["0", "1"]
+
+
+def test_data_of_another_modality_is_refused() -> None:
+    with pytest.raises(ValueError, match="learns from image data, and this is text"):
+        registry.find("vae").configured({}, DataFacts("text"))
+
+
+def test_classes_that_are_not_the_datas_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"params\.classes"):
+        registry.find("flow").configured({"classes": ["a"]}, facts_of(open_source({"source": "digits"})))
+
+
+@pytest.mark.parametrize("side", [(8, 8), (7, 5), (28, 28)])
+def test_a_unet_takes_pictures_of_any_size(side: tuple[int, int]) -> None:
+    net = UNet(3, 8, 3, 2)
+
+    out = net(torch.randn(2, 3, *side), torch.tensor([0.1, 0.9]), torch.tensor([0, 1]))
+
+    assert out.shape == (2, 3, *side)
