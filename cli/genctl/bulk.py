@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from genctl import text
-from genctl.client import Client, Json
+from genctl.client import Client, Json, Stored
 from genctl.following import CANCELLED, FAILED, ROUND_SECONDS
 from genplatform.domain.states import TERMINAL_JOB_STATES, JobState
 
@@ -28,15 +28,18 @@ ASKING_SHARE = 0.1
 
 
 @contextmanager
-def upload(size: int, *, quiet: bool) -> Iterator[Sent]:
-    """Show on stderr how far an upload is, and then that the platform checks and commits, until the block ends."""
+def upload(size: int, *, quiet: bool) -> Iterator[tuple[Sent, Stored | None]]:
+    """Show on stderr how far an upload is, and then how many jobs the platform has stored, until the block ends.
+
+    Gives what is told of bytes and of jobs: None where nobody looks, so that the platform is not asked.
+    """
     if quiet or size < SHOWN_FROM:
-        yield lambda _sent, _of: None
+        yield lambda _sent, _of: None, None
     elif sys.stderr.isatty():
-        with _bar(size) as sent:
-            yield sent
+        with _bar(size) as shown:
+            yield shown
     else:
-        yield _lines()
+        yield _lines(), None
 
 
 @contextmanager
@@ -45,7 +48,7 @@ def upload_data(path: str, *, quiet: bool) -> Iterator[Sent]:
     if quiet:
         yield lambda _sent, _of: None
     elif sys.stderr.isatty():
-        with _bar(0, "Storing") as sent:
+        with _bar(0, "Storing") as (sent, _):
             yield sent
     else:
         yield _lines(f"Uploading {path}, ", "Uploaded.")
@@ -66,7 +69,7 @@ def _lines(first: str = "Uploading ", last: str = "Uploaded; the platform checks
 
 
 @contextmanager
-def _bar(size: int, then: str = "Checking and committing") -> Iterator[Sent]:
+def _bar(size: int, then: str = "Checking and committing") -> Iterator[tuple[Sent, Stored]]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -85,7 +88,10 @@ def _bar(size: int, then: str = "Checking and committing") -> Iterator[Sent]:
                 description=then if done else "Uploading",
             )
 
-        yield sent
+        def stored(read: int, so_far: int) -> None:
+            bar.update(task, description=f"{read:,} jobs checked, {so_far:,} stored")
+
+        yield sent, stored
 
 
 def is_over(submission: Mapping[str, Any]) -> bool:

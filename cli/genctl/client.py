@@ -18,14 +18,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
 
 from genctl import connection
+from genctl.addresses import API, of_job, of_submission
 from genctl.jobfiles import LINES, Sent, Spec, Upload, as_body, as_lines, check_length, read_file
 from genctl.packing import send_ahead
 from genctl.transport import Transport, segment
 from genplatform.domain.states import TERMINAL_JOB_STATES
-from genplatform.errors import BadRequest, WaitTimedOut
+from genplatform.errors import WaitTimedOut
 from genplatform.settings import Settings, load
 
 PATIENCE_SECONDS = 10.0
@@ -33,9 +33,10 @@ POLL_SECONDS = 1.0
 # A hundred thousand jobs are checked and committed before the answer is given.
 SUBMIT_SECONDS = 300.0
 PAGE = 1000
-API = "/api/v1"
 
 Json = dict[str, Any]
+# Told how many documents of a submit are read, and how many jobs are stored.
+Stored = Callable[[int, int], object]
 
 
 class Client:
@@ -94,7 +95,7 @@ class Client:
         """
         body, natural_type = as_body(spec)
         wish = {"set": list(sets) or None, "name": name, "queue": queue, "priority": priority}
-        answer = self._submit(body, media_type or natural_type, key, dry_run=dry_run or None, **wish)
+        answer = self._submit(body, media_type or natural_type, key, wish | {"dry_run": dry_run or None})
         made = _items(answer, "jobs")
         if answer.get("next") is not None:
             made += self.all_submitted(str(answer["key"]), after=answer["next"])
@@ -112,13 +113,15 @@ class Client:
         dry_run: bool = False,
         media_type: str | None = None,
         on_progress: Sent | None = None,
+        on_stored: Stored | None = None,
     ) -> Json:
         """Submit up to 100,000 jobs in one request, all or none; returns `{"jobs", "next", "count", "key"}`.
 
         `jobs` are the first of them; `all_submitted(key)` yields them all, `submission(key)`
         tells how they stand. `documents` are dicts, or a Path to a JSON or JSON Lines file, or
         such a file's bytes with their `media_type`. `on_progress` is told how many bytes have
-        been sent, and of how many.
+        been sent, and of how many; `on_stored` then again and again how many documents the platform
+        has read and how many jobs it has stored, all of which it keeps or none.
         """
         if isinstance(documents, bytes):
             body, natural_type = documents, media_type or LINES
@@ -127,15 +130,15 @@ class Client:
             body, natural_type = read_file(documents) if isinstance(documents, Path) else as_lines(documents)
         wish = {"set": list(sets) or None, "name": name, "queue": queue, "priority": priority}
         upload = Upload(body, on_progress)
-        return self._submit(upload, media_type or natural_type, key, dry_run=dry_run or None, **wish)
+        return self._submit(upload, media_type or natural_type, key, wish | {"dry_run": dry_run or None}, on_stored)
 
     def submission(self, key: str) -> Json:
         """Return `{"key", "count", "states": {state: n}, "created_at"}` of what was submitted under that key."""
-        return self._http.json("GET", _submission(key))
+        return self._http.json("GET", of_submission(key))
 
     def submitted(self, key: str, *, limit: int | None = None, after: str | None = None) -> Json:
         """Return a page `{"jobs", "next", "count", "key"}` of a submission's jobs, in their order."""
-        return self._http.json("GET", _submission(key, "jobs"), params={"limit": limit, "after": after})
+        return self._http.json("GET", of_submission(key, "jobs"), params={"limit": limit, "after": after})
 
     def all_submitted(self, key: str, after: str | None = None) -> Iterator[Json]:
         """Yield every job of a submission, page by page."""
@@ -146,13 +149,23 @@ class Client:
             if after is None:
                 return
 
-    def _submit(self, body: bytes | Upload, media_type: str, key: str | None, **wish: Any) -> Json:
+    def _submit(
+        self, body: bytes | Upload, media_type: str, key: str | None, wish: Json, on_stored: Stored | None = None
+    ) -> Json:
         headers = {"Content-Type": media_type, "Idempotency-Key": key or uuid.uuid4().hex}
         more: Json = {}
         if isinstance(body, Upload):
             headers["Content-Length"] = str(len(body))
             more = {"answer_seconds": SUBMIT_SECONDS}
-        return self._http.json("POST", f"{API}/jobs", content=body, headers=headers, params=wish, **more)
+        if on_stored is None:
+            return self._http.json("POST", f"{API}/jobs", content=body, headers=headers, params=wish, **more)
+
+        def seen(line: Json) -> None:
+            progress = line.get("progress")
+            if isinstance(progress, dict):
+                on_stored(int(progress.get("read") or 0), int(progress.get("stored") or 0))
+
+        return self._http.listen("POST", f"{API}/jobs", seen, content=body, headers=headers, params=wish, **more)
 
     def jobs(
         self,
@@ -175,19 +188,19 @@ class Client:
 
     def job(self, ref: str) -> Json:
         """Return the job of that id, unique id prefix, or name (its newest)."""
-        return self._http.json("GET", _job(ref))
+        return self._http.json("GET", of_job(ref))
 
     def cancel(self, ref: str) -> Json:
         """Ask for a job to be cancelled and return it as it then stands."""
-        return self._http.json("POST", _job(ref, "cancel"))
+        return self._http.json("POST", of_job(ref, "cancel"))
 
     def pause(self, ref: str) -> Json:
         """Pause a job and return it: `paused`, or at work with the reason `pausing` until it has let go."""
-        return self._http.json("POST", _job(ref, "pause"))
+        return self._http.json("POST", of_job(ref, "pause"))
 
     def resume(self, ref: str) -> Json:
         """Let a paused job go on and return it as it then stands."""
-        return self._http.json("POST", _job(ref, "resume"))
+        return self._http.json("POST", of_job(ref, "resume"))
 
     def retry(self, ref: str, *, key: str | None = None) -> list[Json]:
         """Do a failed or cancelled job again; return the new job, then those that were cancelled because of it.
@@ -196,11 +209,11 @@ class Client:
         is open. The same `key` is the same jobs; without one each call makes its own.
         """
         headers = {"Idempotency-Key": key or uuid.uuid4().hex}
-        return _items(self._http.json("POST", _job(ref, "retry"), headers=headers), "jobs")
+        return _items(self._http.json("POST", of_job(ref, "retry"), headers=headers), "jobs")
 
     def update(self, ref: str, *, priority: int) -> Json:
         """Give a job that has not ended another priority and return it."""
-        return self._http.json("PATCH", _job(ref), json={"priority": priority})
+        return self._http.json("PATCH", of_job(ref), json={"priority": priority})
 
     def wait(self, ref: str, timeout: float | None = None) -> Json:
         """Wait until a job is over and return it, however it ended.
@@ -237,7 +250,7 @@ class Client:
     ) -> Json:
         """Return a page `{"events": [{id, time, type, data}], "next": ...}`, oldest first."""
         params = {"type": list(types) or None, "limit": limit, "after": after}
-        return self._http.json("GET", _job(ref, "events"), params=params)
+        return self._http.json("GET", of_job(ref, "events"), params=params)
 
     def logs(
         self,
@@ -256,15 +269,15 @@ class Client:
         written from then on, `search` for those that hold a text, `after` for those behind a line's id.
         """
         params = {"run": run, "tail": tail, "since": since, "search": search, "limit": limit, "after": after}
-        return self._http.json("GET", _job(ref, "logs"), params=params)
+        return self._http.json("GET", of_job(ref, "logs"), params=params)
 
     def artifacts(self, ref: str) -> list[Json]:
         """Return a job's checkpoints, sample sheets and manifest."""
-        return _items(self._http.json("GET", _job(ref, "artifacts")), "artifacts")
+        return _items(self._http.json("GET", of_job(ref, "artifacts")), "artifacts")
 
     def outputs(self, ref: str, *, limit: int | None = None, after: str | int | None = None) -> Json:
         """Return a page `{"job_id", "count", "items", "next"}` of a generate job's items."""
-        return self._http.json("GET", _job(ref, "outputs"), params={"limit": limit, "after": after})
+        return self._http.json("GET", of_job(ref, "outputs"), params={"limit": limit, "after": after})
 
     def all_outputs(self, ref: str) -> Iterator[Json]:
         """Yield every item of a generate job, page by page."""
@@ -277,15 +290,15 @@ class Client:
 
     def output(self, ref: str, index: int) -> Json:
         """Return one item, with the `uri` of its first file."""
-        return self._http.json("GET", _job(ref, f"outputs/{int(index)}"))
+        return self._http.json("GET", of_job(ref, f"outputs/{int(index)}"))
 
     def content(self, ref: str, index: int) -> bytes:
         """Return the bytes of one item's first file."""
-        return self._http.send("GET", _job(ref, f"outputs/{int(index)}/content")).content
+        return self._http.send("GET", of_job(ref, f"outputs/{int(index)}/content")).content
 
     def download(self, ref: str, index: int, to: Path) -> str:
         """Write one item's first file to `to`, however large it is; return the SHA-256 of what was written."""
-        return self._http.download(_job(ref, f"outputs/{int(index)}/content"), to)
+        return self._http.download(of_job(ref, f"outputs/{int(index)}/content"), to)
 
     # Data
 
@@ -375,17 +388,6 @@ class Client:
 def is_over(job: Mapping[str, Any]) -> bool:
     """Tell whether a job document is in a state that nothing leaves."""
     return job.get("state") in TERMINAL_JOB_STATES
-
-
-def _submission(key: str, rest: str = "") -> str:
-    # A key may hold a slash; only what a path would lose cannot be asked for.
-    if not key.strip("/.") or key != key.strip("/"):
-        raise BadRequest(f"{key!r} names no submission.", "Give the Idempotency-Key of a submit.")
-    return f"{API}/submissions/{quote(key, safe='')}" + (f"/{rest}" if rest else "")
-
-
-def _job(ref: str, rest: str = "") -> str:
-    return f"{API}/jobs/{segment(ref, 'job')}" + (f"/{rest}" if rest else "")
 
 
 def _items(answer: Mapping[str, Any], key: str) -> list[Json]:

@@ -7,6 +7,7 @@ key, cancels and endpoint wishes because asking twice is asking once.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ from genplatform.errors import BadRequest, GenctlError, Unauthorized, Unavailabl
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 60.0
 MAY_PASS = frozenset({502, 503})
+BAD = 400
+LINES = "application/x-ndjson"
 
 
 class MayPass(Unavailable):
@@ -62,13 +65,7 @@ class Transport:
     def json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         """Send a request and return the JSON object it is answered with."""
         answer = self.send(method, path, **request)
-        document = _parsed(answer)
-        if not isinstance(document, dict):
-            raise Unavailable(
-                f"{answer.url} answered with something that is no JSON object.",
-                "Is this address a genctl platform? Check GENCTL_URL.",
-            )
-        return document
+        return self._object(answer.url, _parsed(answer))
 
     def send(
         self,
@@ -88,12 +85,65 @@ class Transport:
         Raises the GenctlError that a refusal stands for, and Unavailable when nothing
         answered for as long as the patience lasts.
         """
+        request = self._request(method, path, params, headers, content, json, answer_seconds)
+        return self._retrying(self._once, request)
+
+    def listen(
+        self,
+        method: str,
+        path: str,
+        seen: Callable[[dict[str, Any]], object],
+        *,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | Iterable[bytes] | None = None,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> dict[str, Any]:
+        """Send a request whose answer may tell meanwhile, in JSON Lines, how far it is; return what `json` does.
+
+        `seen` is given each word of that; a platform that tells nothing answers as ever. Raises as `send` does.
+        """
+        asked = {"Accept": f"{LINES}, application/json", **(headers or {})}
+        request = self._request(method, path, params, asked, content, None, answer_seconds)
+        document: dict[str, Any] = self._retrying(self._listened, request, seen)
+        return document
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None,
+        content: bytes | Iterable[bytes] | None,
+        json: Any,
+        answer_seconds: float,
+    ) -> httpx.Request:
         given = {k: _wire(v) for k, v in (params or {}).items() if v is not None}
         timeout = httpx.Timeout(answer_seconds, connect=CONNECT_SECONDS)
-        request = self._http.build_request(
+        return self._http.build_request(
             method, path, params=given, headers=headers, content=content, json=json, timeout=timeout
         )
-        return self._retrying(self._once, request)
+
+    def _listened(self, request: httpx.Request, seen: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        with self._told():
+            answer = self._http.send(request, stream=True)
+            try:
+                tells = answer.is_success and answer.headers.get("content-type", "").startswith(LINES)
+                last = _last_line(answer.iter_lines(), seen) if tells else None
+                if not tells:
+                    answer.read()
+            finally:
+                answer.close()
+        if not tells:
+            if not answer.is_success:
+                raise self._refusal(answer)
+            return self._object(answer.url, _parsed(answer))
+        if last is None:
+            raise MayPass(f"The platform at {self.connection.url} broke off its answer.", self._hint)
+        status = last.get("status")
+        if isinstance(status, int) and status < BAD:
+            return self._object(answer.url, last.get("answer"))
+        raise self._refused(status if isinstance(status, int) else BAD, last.get("answer"), answer)
 
     def probe(self, path: str, seconds: float = 2.0) -> bool:
         """Tell whether `path` answers with success, tried once and without patience."""
@@ -148,16 +198,27 @@ class Transport:
                 f"{answer.url} sends on to {target!r}, and the client does not follow with its key.",
                 "Set GENCTL_URL to the platform's final address.",
             )
-        where = f"{answer.request.method} {answer.url}"
-        error = from_problem(answer.status_code, _parsed(answer), where)
+        return self._refused(answer.status_code, _parsed(answer), answer)
+
+    def _refused(self, status: int, document: Any, answer: httpx.Response) -> GenctlError:
+        """Return the error that a status and a problem document stand for."""
+        error = from_problem(status, document, f"{answer.request.method} {answer.url}")
         if isinstance(error, Unauthorized):
             # The platform speaks of headers; who types commands has a key or a home.
             return Unauthorized(error.message, self.connection.key_hint, **error.details)
-        if answer.status_code in MAY_PASS and isinstance(error, Unavailable):
+        if status in MAY_PASS and isinstance(error, Unavailable):
             passing = MayPass(error.message, error.hint or self._hint, **error.details)
             passing.code = error.code
             return passing
         return error
+
+    def _object(self, url: httpx.URL, document: Any) -> dict[str, Any]:
+        if not isinstance(document, dict):
+            raise Unavailable(
+                f"{url} answered with something that is no JSON object.",
+                "Is this address a genctl platform? Check GENCTL_URL.",
+            )
+        return document
 
     @property
     def _hint(self) -> str:
@@ -176,6 +237,20 @@ def _wire(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
     return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def _last_line(lines: Iterable[str], seen: Callable[[dict[str, Any]], object]) -> dict[str, Any] | None:
+    """Give `seen` every line up to the one with the answer, and return that; None when there is none."""
+    for line in lines:
+        try:
+            document = json.loads(line)
+        except ValueError:
+            return None
+        if isinstance(document, dict) and "answer" in document:
+            return document
+        if isinstance(document, dict):
+            seen(document)
+    return None
 
 
 def _parsed(answer: httpx.Response) -> Any:

@@ -59,6 +59,55 @@ def test_documents_travel_as_json_lines_with_their_length_and_are_told_of(
     assert (told[0], told[-1]) == ((0, len(asked.body)), (len(asked.body), len(asked.body)))
 
 
+def far(read: int, stored: int) -> dict[str, Any]:
+    return {"progress": {"read": read, "stored": stored}}
+
+
+def test_who_listens_is_told_of_what_the_platform_has_stored(platform: CannedPlatform, tmp_path: Path) -> None:
+    platform.on("POST /api/v1/jobs", [far(0, 0), far(900, 800), {"status": 201, "answer": made(2)}])
+    told: list[tuple[int, int]] = []
+
+    answer = client_of(platform, tmp_path).submit_many(
+        [{"kind": "train"}], on_stored=lambda *so_far: told.append(so_far)
+    )
+
+    assert (answer, told) == (made(2), [(0, 0), (900, 800)])
+    assert platform.asked[0].headers["accept"].startswith("application/x-ndjson")
+
+
+def test_a_refusal_at_the_end_of_what_is_told_is_raised_as_ever(platform: CannedPlatform, tmp_path: Path) -> None:
+    status, document = problem(409, "conflict", "The key was used.")
+    platform.on("POST /api/v1/jobs", [far(5, 0), {"status": status, "answer": document}])
+
+    with pytest.raises(errors.Conflict, match="The key was used"):
+        client_of(platform, tmp_path).submit_many([{"kind": "train"}], on_stored=lambda *_: None)
+
+
+def test_an_answer_that_breaks_off_or_may_pass_is_asked_for_again_under_its_key(
+    platform: CannedPlatform, tmp_path: Path
+) -> None:
+    away = {"status": 503, "answer": problem(503, "unavailable", "The catalog is away.")[1]}
+    platform.on("POST /api/v1/jobs", [far(5, 0)], [far(7, 7), away], [{"status": 201, "answer": made(2)}])
+
+    answer = client_of(platform, tmp_path).submit_many([{"kind": "train"}], on_stored=lambda *_: None)
+
+    assert answer["count"] == 2
+    assert len(platform.asked) == 3
+    assert len({asked.headers["idempotency-key"] for asked in platform.asked}) == 1
+
+
+@pytest.mark.parametrize("answer", [(201, made(2)), problem(422, "bad_spec", "No.")])
+def test_a_platform_that_tells_nothing_answers_as_ever(platform: CannedPlatform, tmp_path: Path, answer: Any) -> None:
+    platform.on("POST /api/v1/jobs", answer)
+    client = client_of(platform, tmp_path)
+
+    if answer[0] == 201:
+        assert client.submit_many([{"kind": "train"}], on_stored=lambda *_: None) == made(2)
+    else:
+        with pytest.raises(errors.BadSpec):
+            client.submit_many([{"kind": "train"}], on_stored=lambda *_: None)
+
+
 def test_an_upload_tried_again_begins_anew_under_the_same_key(platform: CannedPlatform, tmp_path: Path) -> None:
     platform.on("POST /api/v1/jobs", problem(503, "unavailable", "The catalog is away."), None, (201, made(2)))
 
@@ -187,7 +236,7 @@ def test_a_submit_without_an_answer_tells_the_key_to_try_again_with(
 def test_a_terminal_sees_the_upload_and_the_states_move(
     platform: CannedPlatform, environment: dict[str, str], many: str
 ) -> None:
-    platform.on("POST /api/v1/jobs", (201, made(6000)))
+    platform.on("POST /api/v1/jobs", [far(0, 0), far(5900, 4100), {"status": 201, "answer": made(6000)}])
     platform.on("GET /api/v1/submissions/k", stands(6000, running=6000), stands(6000, succeeded=6000))
     ours, theirs = pty.openpty()
     child = subprocess.Popen(
@@ -210,6 +259,6 @@ def test_a_terminal_sees_the_upload_and_the_states_move(
 
     assert child.wait(30) == 0
     shown = said.decode()
-    assert "Checking and committing" in shown
+    assert "5,900 jobs checked, 4,100 stored" in shown
     assert "6,000 jobs submitted in" in shown
     assert "6000/6000 6,000 succeeded" in shown

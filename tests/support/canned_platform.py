@@ -71,7 +71,7 @@ class Asked:
 class CannedPlatform:
     """Answers by `METHOD /path`; several answers for one are given in turn, the last one for ever.
 
-    An answer is a document, `(status, document)`, bytes, or None: the connection is cut.
+    An answer is a document, `(status, document)`, bytes, a list of JSON Lines, or None: the connection is cut.
     """
 
     answers: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
@@ -118,6 +118,8 @@ def _handler(platform: CannedPlatform) -> type[BaseHTTPRequestHandler]:
             status, document = answer if isinstance(answer, tuple) else (200, answer)
             data = document if isinstance(document, bytes) else json.dumps(document).encode()
             kind = "application/problem+json" if status >= 400 else "application/json"
+            if isinstance(document, list):
+                data, kind = b"".join(json.dumps(line).encode() + b"\n" for line in document), "application/x-ndjson"
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))

@@ -98,8 +98,8 @@ def _hand_in(client: Client, body: bytes, *, quiet: bool, key: str, **wish: Any)
     from genctl import bulk, text
 
     try:
-        with bulk.upload(len(body), quiet=quiet) as sent:
-            return client.submit_many(body, key=key, on_progress=sent, **wish)
+        with bulk.upload(len(body), quiet=quiet) as (sent, stored):
+            return client.submit_many(body, key=key, on_progress=sent, on_stored=stored, **wish)
     except Unavailable as error:
         again = f"Submit it again with `--key {shlex.quote(text.clean(key))}`: what was made already is not made twice."
         raise Unavailable(error.message, f"{error.hint} {again}".strip()) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request
@@ -9,8 +10,9 @@ from fastapi import Query as InQuery
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
+from genplatform.api import told
 from genplatform.api.deps import Page, Query, Ref, Tenant, Wired
 from genplatform.api.shapes import Artifacts, Events, Job, Jobs, LogLines, Submitted, shape
 from genplatform.api.uploads import JSON, LINES, YAML, media_type_of
@@ -77,6 +79,7 @@ IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=LONGEST_K
 @router.post(
     "",
     status_code=201,
+    response_model=None,
     responses=shape(Submitted, 201),
     openapi_extra={
         "requestBody": {
@@ -95,17 +98,19 @@ async def submit_jobs(
     request: Request,
     query: Annotated[SubmitQuery, InQuery()],
     idempotency_key: IdempotencyKey = None,
-) -> JSONResponse:
+) -> Response:
     """Submit a job file: all of its jobs are made, or none.
 
     The same key with the same body answers with the same jobs. Of more than 1000 the first are
-    answered; GET /api/v1/submissions/KEY/jobs lists them all.
+    answered; GET /api/v1/submissions/KEY/jobs lists them all. Who accepts application/x-ndjson is
+    told meanwhile, a line at a time, how many documents are read and how many jobs stored; the last
+    line has the status and the answer.
     """
     body = await request.body()
-    effects = Effects()
+    effects, progress = Effects(), submit.Progress()
     given = {"name": query.name, "queue": query.queue, "priority": query.priority}
     overrides = {field: str(value) for field, value in given.items() if value is not None}
-    answer = await run_in_threadpool(
+    act = partial(
         submit.submit,
         w,
         tenant,
@@ -116,10 +121,14 @@ async def submit_jobs(
         overrides=overrides,
         dry_run=query.dry_run,
         effects=effects,
+        progress=progress,
     )
+    status = 200 if query.dry_run else 201
+    if told.is_wanted(request.headers.get("accept", "")):
+        return told.told(act, status, progress, effects, request.state.request_id)
+    answer = await run_in_threadpool(act)
     # The answer waits for the commit and not for Redis.
-    after = BackgroundTask(effects.run)
-    return JSONResponse(answer, status_code=200 if query.dry_run else 201, background=after)
+    return JSONResponse(answer, status_code=status, background=BackgroundTask(effects.run))
 
 
 @router.get("", responses=shape(Jobs))

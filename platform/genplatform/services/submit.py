@@ -46,6 +46,14 @@ _QUEUED = (JobState.QUEUED.value, 0, None, None)
 _UNTOLD: dict[str, Any] = dict.fromkeys(field.name for field in fields(JobRow))
 
 
+@dataclass
+class Progress:
+    """How far a submit is: documents read, and jobs given to the database, which keeps all of them or none."""
+
+    read: int = 0
+    stored: int = 0
+
+
 def submit(
     w: Wiring,
     tenant: str,
@@ -57,13 +65,15 @@ def submit(
     overrides: Mapping[str, str] | None = None,
     dry_run: bool = False,
     effects: Effects | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Check a job file and commit its jobs, all or none; returns `{"jobs", "next", "count", "key"}`.
 
     Of very many the first are returned, and `services.submissions` has them all. With `dry_run`
     everything is checked and nothing is kept: the specs are returned with their defaults. Raises
     BadSpec with every problem, Conflict for a key used for another body. What is to be done on
-    Redis is done here, or left in `effects` for the caller, who may answer first.
+    Redis is done here, or left in `effects` for the caller, who may answer first. `progress` is
+    kept up for who looks at it from another thread.
     """
     idempotency.check(key)
     asked = _digest(body, media_type, sets, overrides or {})
@@ -71,19 +81,26 @@ def submit(
     if known is not None:
         return known
 
+    seen = progress or Progress()
+
     def read(make: Callable[[JobDocument], Plan]) -> list[Plan]:
-        return load(body, media_type, w.recipes, sets, overrides or {}, make=make)
+        def counted(document: JobDocument) -> Plan:
+            seen.read += 1
+            return make(document)
+
+        seen.read = 0
+        return load(body, media_type, w.recipes, sets, overrides or {}, make=counted)
 
     try:
         if dry_run:
             return _dry_run(w, tenant, read(plan))
         if len(body) >= STREAMED and w.catalog.takes_streams:
-            made = _Submission(w, tenant, key or new_id("s", w.randbelow), asked, stream=read)
+            made = _Submission(w, tenant, key or new_id("s", w.randbelow), asked, seen, stream=read)
         else:
             plans = read(plan)
             if key is None and len(plans) > PAGE:
                 key = new_id("s", w.randbelow)
-            made = _Submission(w, tenant, key, asked, plans)
+            made = _Submission(w, tenant, key, asked, seen, plans)
         answer = made.commit()
     except BadSpec:
         # It may have been good when it was sent first.
@@ -122,6 +139,7 @@ class _Submission:
     tenant: str
     key: str | None
     asked: str
+    seen: Progress
     plans: Sequence[Plan] = ()
     stream: Callable[[Callable[[JobDocument], Plan]], list[Plan]] | None = None
 
@@ -133,6 +151,7 @@ class _Submission:
         """Commit the jobs and return the answer. Raises SameKey when the key was used in the meantime."""
         for draw in range(DRAWS):
             self._ids = []
+            self.seen.stored = 0
             try:
                 with self.w.catalog.write() as tx:
                     rows, keys = self._add(tx)
@@ -169,7 +188,8 @@ class _Submission:
         self._open_needs = [_open_needs(one, outside, in_file) if one.needs else 0 for one in self.plans]
         self._ids += [new_id("j", self.w.randbelow) for _ in self.plans[sent:]]
         count = len(self.plans)
-        keys = tx.submissions.add_jobs(_COLUMNS, self._rows(submission, now, sent, count), count - sent)
+        rows = self._counted(self._rows(submission, now, sent, count))
+        keys = tx.submissions.add_jobs(_COLUMNS, rows, count - sent)
         if sent and submission is not None:
             keys = tx.submissions.keys(submission)
             tx.submissions.counted(submission, count)
@@ -200,10 +220,16 @@ class _Submission:
                 if sending:
                     self._ids.append(new_id("j", self.w.randbelow))
                     send(self._values(one, self._ids[-1], 0, submission, now))
+                    self.seen.stored += 1
                 return one
 
             self.plans = self.stream(make)
         return len(self._ids)
+
+    def _counted(self, rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+        for row in rows:
+            yield row
+            self.seen.stored += 1
 
     def _rows(self, submission: int | None, now: float, start: int, stop: int) -> Iterator[tuple[Any, ...]]:
         for index in range(start, stop):

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from genplatform.api import told
 from genplatform.api.app import create_app
 from genplatform.api.uploads import LARGE, LARGE_AT_ONCE, Bodies
 from genplatform.domain.keys import JobKey
 from genplatform.errors import BadRequest
 from genplatform.queues.memory import MemoryQueues
-from genplatform.services.context import Wiring
+from genplatform.services.context import Effects, Wiring
+from genplatform.services.submit import Progress
 
 JSON = "application/json"
+LINES = "application/x-ndjson"
 Message = dict[str, Any]
 HEAD = {
     "type": "http",
@@ -47,6 +52,87 @@ def test_a_submission_is_found_by_its_key_and_read_page_by_page(api: TestClient)
     assert (shown["key"], shown["count"], shown["states"]) == ("a/b c", 1500, {"queued": 1500})
     assert [job["name"] for job in rest["jobs"]] == [f"g{number}" for number in range(1000, 1100)]
     assert rest["next"] is not None
+
+
+def lines_of(answer: httpx.Response) -> tuple[list[dict[str, int]], dict[str, Any]]:
+    *progress, last = [json.loads(line) for line in answer.text.splitlines()]
+    return [one["progress"] for one in progress], last
+
+
+def test_who_accepts_lines_is_told_how_far_a_submit_is_and_then_the_answer(
+    api: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genplatform.api.told.TELL_SECONDS", 0.01)
+    headers = {"Content-Type": JSON, "Idempotency-Key": "k", "Accept": LINES}
+    body = json.dumps(documents(3000))
+
+    answer = api.post("/api/v1/jobs", content=body, headers=headers)
+    again = api.post("/api/v1/jobs", content=body, headers=headers | {"Accept": JSON})
+
+    progress, last = lines_of(answer)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, LINES)
+    assert (last["status"], last["answer"]) == (201, again.json())
+    assert (again.status_code, again.headers["content-type"]) == (201, JSON)
+    assert [one["stored"] for one in progress] == sorted(one["stored"] for one in progress)
+    assert all(0 <= one["stored"] <= 3000 and 0 <= one["read"] <= 3000 for one in progress)
+    assert any(one["read"] for one in progress)
+
+
+def test_what_is_wrong_is_told_in_the_last_line_with_its_status(api: TestClient) -> None:
+    headers = {"Content-Type": JSON, "Idempotency-Key": "k"}
+    body = json.dumps(documents(2, cuont=3))
+
+    _, last = lines_of(api.post("/api/v1/jobs", content=body, headers=headers | {"Accept": f"{LINES}, {JSON}"}))
+    plain = api.post("/api/v1/jobs", content=body, headers=headers)
+
+    assert (last["status"], last["answer"]) == (plain.status_code, plain.json())
+    assert last["answer"]["problems"][0]["path"] == "cuont"
+
+
+def test_the_dispatcher_hears_of_jobs_whose_submit_was_told(api: TestClient, w: Wiring) -> None:
+    made = api.post("/api/v1/jobs", content=json.dumps(documents(2)), headers={"Content-Type": JSON, "Accept": LINES})
+
+    ids = [job["id"] for job in lines_of(made)[1]["answer"]["jobs"]]
+    assert w.queues.wait_for_wake(60)
+    assert [key.job_id for key in w.queues.take_intake(9)] == ids
+
+
+def test_a_submit_whose_client_hung_up_goes_on_to_its_end() -> None:
+    go_on, done, effects = threading.Event(), threading.Event(), Effects()
+    acted: list[str] = []
+
+    def act() -> dict[str, Any]:
+        go_on.wait(60)
+        acted.append("committed")
+        return {}
+
+    async def hang_up() -> None:
+        lines = told.told(act, 201, Progress(), effects, "req_1").body_iterator
+        await anext(lines)
+        await lines.aclose()
+        go_on.set()
+        assert await asyncio.to_thread(done.wait, 60)
+
+    effects.add(lambda: acted.append("hinted"))
+    effects.add(done.set)
+    asyncio.run(hang_up())
+
+    assert acted == ["committed", "hinted"]
+
+
+def test_a_bug_is_told_with_the_requests_id_and_nothing_of_the_inside(
+    api: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a secret of the inside")
+
+    monkeypatch.setattr("genplatform.services.submit.load", fail)
+    answer = api.post("/api/v1/jobs", content=b"[]", headers={"Content-Type": JSON, "Accept": LINES})
+
+    _, last = lines_of(answer)
+    assert last["status"] == last["answer"]["status"] == 500
+    assert answer.headers["x-request-id"] in last["answer"]["hint"]
+    assert "secret" not in answer.text
 
 
 def test_a_key_that_nobody_used_is_not_found(api: TestClient) -> None:

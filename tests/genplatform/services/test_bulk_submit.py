@@ -81,6 +81,24 @@ def test_a_hundred_thousand_jobs_are_all_made_or_none(on_each: SmallPlatform) ->
         send(on_each, array(bad[:-1]), key="k")
 
 
+def test_how_far_a_submit_is_can_be_seen_while_it_is_at_work(
+    on_each: SmallPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress, seen = submit.Progress(), []
+    real = submit.plan
+
+    def plan(one: Any) -> Any:
+        seen.append((progress.read, progress.stored))
+        return real(one)
+
+    monkeypatch.setattr(submit, "plan", plan)
+    send(on_each, array([document(number) for number in range(2500)]), key="k", progress=progress)
+
+    assert [read for read, _ in seen] == list(range(1, 2501))
+    assert all(stored < read for read, stored in seen)
+    assert (progress.read, progress.stored) == (2500, 2500)
+
+
 def test_a_failure_at_the_end_leaves_nothing_of_it(on_each: SmallPlatform, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("cut off")
