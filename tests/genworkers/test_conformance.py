@@ -97,3 +97,14 @@ def test_the_command_shows_a_line_a_check_and_fails_when_one_does(tmp_path: Path
     assert [line for line in lines if line.startswith("FAILED")] == [
         "FAILED  encode      NotImplementedError: The recipe mine does not say how to write wav."
     ]
+
+
+def test_the_example_of_a_recipe_of_ones_own_passes_and_learns() -> None:
+    example = Path(__file__).parents[2] / "examples" / "custom_recipe" / "gaussian.py"
+
+    found = list(conformance.results(str(example), {}))
+
+    assert [result for result in found if not result["ok"]] == []
+    suite = conformance.Suite(conformance.find(str(example)), {})
+    few, many = (suite.means(steps)["nats_per_dim"] for steps in (1, 150))
+    assert many < few - 0.5

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from genplatform.domain.seeds import item_seed
 from genplatform.errors import BadRequest
 from genworkers import conformance, models
 from genworkers.data.dataset import Order, split_indices
 from genworkers.data.sources import open_source
+from genworkers.generating.shard import claim_key, drawn_together, write_shard
+from genworkers.images import payload_sha256
 from genworkers.recipes import registry
 from genworkers.recipes.base import DataFacts, Recipe
 from genworkers.recipes.fitting import condition_on
@@ -28,6 +34,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "noise": {},
     "vae": {"widths": [32]},
 }
+
+
+WISHES = (None, {"class": 3})
 
 
 @pytest.mark.parametrize("name", registry.names())
@@ -139,3 +148,27 @@ def test_a_unet_takes_pictures_of_any_size(side: tuple[int, int]) -> None:
     out = net(torch.randn(2, 3, *side), torch.tensor([0.1, 0.9]), torch.tensor([0, 1]))
 
     assert out.shape == (2, 3, *side)
+
+
+def test_a_shards_files_and_manifest_tell_what_each_item_was_wished_to_be(
+    few_flow: tuple[Recipe[Any], TrainState], tmp_path: Path
+) -> None:
+    recipe, state = few_flow
+    sampler = Sampler(recipe, models.served(recipe, state.modules), recipe.tile)
+    lineage = dict.fromkeys(("job", "model", "model_digest", "data_digest", "recipe", "code_version"), "x")
+    common = {"tenant": "default", "job_id": "j_abc", "run": 1, "claim": 1, "start": 0, "count": 2, "seed": 7}
+    orders = [common | {"format": "png", "lineage": lineage, "shard": n, "cond": cond} for n, cond in enumerate(WISHES)]
+    together = drawn_together(orders, sampler)
+
+    written = []
+    for order in orders:
+        folder = tmp_path / str(order["shard"])
+        folder.mkdir()
+        assert write_shard(order, sampler, folder, lambda: False, together[claim_key(order)])
+        written.append([json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()])
+
+    assert [[line["cond"] for line in lines] for lines in written] == [[{"class": None}] * 2, [{"class": "3"}] * 2]
+    alone = sampler.draw([item_seed(7, i) for i in range(2)], [{"class": 3}] * 2)
+    assert [line["files"][0]["payload_sha256"] for line in written[1]] == [payload_sha256(p) for p in alone]
+    with Image.open(tmp_path / "1" / "000000.png") as picture:
+        assert json.loads(picture.text["genctl"])["cond"] == {"class": "3"}

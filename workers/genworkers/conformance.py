@@ -113,6 +113,10 @@ class Suite:
         """The state after a few steps."""
         return self._train(TrainState.fresh(self.made, SEED), STEPS)
 
+    def means(self, steps: int) -> dict[str, float]:
+        """Return the means of what so many steps say, from the start."""
+        return self._train(TrainState.fresh(self.made, SEED), steps).window.take()
+
     def checks(self) -> Iterator[tuple[str, Callable[[], str]]]:
         """Return each check by its name; it returns what it saw, or raises."""
         yield "config", self.config
