@@ -12,10 +12,15 @@ from pathlib import Path
 import pytest
 from engine_actors import PATIENT
 from ray_cluster import RayCluster, eventually
+from small_platform import API_URL, TENANT, SmallPlatform, train
 
+from genplatform.dispatch.dispatcher import Dispatcher
+from genplatform.dispatch.stopping import CANCEL_GRACE_SECONDS
 from genplatform.engine.ray_engine import NAMESPACE, RayEngine
 from genplatform.engine.ray_link import RayLink
 from genplatform.engine.seam import Death, End, Liveness
+from genplatform.services import cancel
+from genplatform.services.runs import START_SECONDS
 
 pytestmark = pytest.mark.timeout(300)
 LONG = 30.0
@@ -77,6 +82,70 @@ def death(engine: RayEngine, actor: str) -> Death:
 
 def test_nodes_are_called_as_their_operator_or_their_machine_does(engine: RayEngine) -> None:
     assert engine.nodes() == sorted(["beta", socket.gethostname()])
+
+
+def test_each_node_is_counted_with_what_it_has(engine: RayEngine) -> None:
+    assert [(node.cpus, node.gpus) for node in engine.capacity().nodes] == [(2.0, 0.0), (2.0, 0.0)]
+
+
+@pytest.fixture
+def waiting(engine: RayEngine, catalog_url: str, tmp_path: Path) -> Iterator[Waiting]:
+    """A job whose run fits the sum of what is free and no node: Ray lets it wait, and says nothing."""
+    holding = {f"hold/{next(_numbers)}": avoid for avoid in ([socket.gethostname()], ["beta"])}
+    for actor, avoid in holding.items():
+        engine.start(actor, PATIENT, {}, cpus=1, gpus=0, avoid=avoid)
+    assert engine.liveness(list(holding), LONG) == dict.fromkeys(holding, Liveness.ALIVE)
+    eventually(lambda: engine.capacity().free_cpus == 2.0)
+    made = Waiting(engine, SmallPlatform(catalog_url, tmp_path))
+    yield made
+    made.p.close()
+
+
+class Waiting:
+    """A dispatcher on Ray whose time is in the test's hand, and the job."""
+
+    def __init__(self, engine: RayEngine, p: SmallPlatform) -> None:
+        self.p = p
+        for _ in range(next(_numbers)):
+            p.w.randbelow(2)  # so that its job has an id of its own: names of actors are used once
+        self._dispatcher = Dispatcher(p.w, engine, "d1", API_URL)
+        self.job = p.one(train(more="resources: {cpus_per_worker: 2}\n"))
+        self._dispatcher.tick()
+        self.actor = p.row(self.job).run_key.actor
+        # Ray lists it in its own time, which the test's does not wait for.
+        eventually(lambda: self.actor in engine.actors())
+
+    def go(self, seconds: float) -> None:
+        """Let so much time pass, with the dispatcher going round in it."""
+        until = self.p.clock.now + seconds
+        while self.p.clock.now < until:
+            self.p.clock.go(1.0)
+            self._dispatcher.tick()
+
+
+def test_a_run_that_ray_lets_wait_is_given_up_after_the_start_deadline_and_asked_for_no_more(
+    engine: RayEngine, waiting: Waiting
+) -> None:
+    p, job = waiting.p, waiting.job
+    waiting.go(START_SECONDS - 5)
+    before = (p.state(job), waiting.actor in engine.actors())
+
+    waiting.go(10)
+
+    assert before == ("starting", True), p.job(job)["runs"]
+    first = p.job(job)["runs"][0]
+    assert (first["state"], first["cause"]) == ("failed", "start_failed")
+    eventually(lambda: waiting.actor not in engine.actors())
+
+
+def test_a_run_that_ray_lets_wait_is_cancelled_within_the_grace(engine: RayEngine, waiting: Waiting) -> None:
+    cancel.cancel(waiting.p.w, TENANT, waiting.job)
+
+    waiting.go(CANCEL_GRACE_SECONDS + 2)
+
+    assert waiting.p.state(waiting.job) == "cancelled"
+    eventually(lambda: waiting.actor not in engine.actors())
+    eventually(lambda: engine.capacity().free_cpus == 2.0)
 
 
 def test_what_is_free_on_avoided_nodes_is_not_counted_and_no_actor_comes_there(engine: RayEngine) -> None:
