@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from genplatform.catalog.rows import RunRow
-from genplatform.catalog.tables import events, jobs, runs
+from genplatform.catalog.tables import batches, events, jobs, runs
 from genplatform.domain.retry import Cause
 from genplatform.domain.states import RUN_TRANSITIONS, TERMINAL_RUN_STATES, JobState, RunState
 
@@ -27,6 +27,11 @@ _of_jobs = (
     sa.select(runs)
     .where(runs.c.job_pk.in_(sa.bindparam("job_pks", expanding=True)))
     .order_by(runs.c.job_pk, runs.c.number)
+)
+_started = sa.select(runs.c.job_pk, runs.c.number, runs.c.started_at).where(
+    runs.c.job_pk.in_(sa.bindparam("job_pks", expanding=True)),
+    runs.c.started_at.is_not(None),
+    runs.c.finished_at.is_(None),
 )
 _ended_by_cause = (
     sa.select(runs.c.cause, sa.func.count())
@@ -83,6 +88,15 @@ class Runs:
         found: dict[int, list[RunRow]] = defaultdict(list)
         for row in self._db.execute(_of_jobs, {"job_pks": list(job_pks)}):
             found[row.job_pk].append(RunRow.of(row))
+        return found
+
+    def started(self, numbers: Mapping[int, int]) -> dict[int, float]:
+        """Return, a job's inside key, when its open Run of this number began; nothing for one that did not yet."""
+        found: dict[int, float] = {}
+        for some in batches(list(numbers)):
+            for job_pk, number, at in self._db.execute(_started, {"job_pks": list(some)}):
+                if number == numbers[job_pk]:
+                    found[job_pk] = at
         return found
 
     def ended_since(self, moment: float, limit: int, *, worker: str) -> list[RunRow]:

@@ -126,6 +126,8 @@ class Pools:
     def _note_young_end(self, pool: str) -> None:
         now = self._w.steady()
         ends, at = self._young.get(pool, (0, now))
+        # What is no row any more says nothing, and pools come and go.
+        self._young = {name: row for name, row in self._young.items() if now - row[1] < ROW_SECONDS}
         self._young[pool] = (ends + 1 if now - at < ROW_SECONDS else 1, now)
 
     def reserved(self) -> tuple[float, float]:

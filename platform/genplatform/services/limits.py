@@ -42,13 +42,11 @@ def times(job: JobRow) -> Times:
 
 def began(w: Wiring, jobs: Iterable[JobRow]) -> dict[int, float]:
     """Return, a Job's inside key, when its current Run's worker said its first word; nothing for one that did not."""
-    found: dict[int, float] = {}
+    numbers = {job.id: job.run for job in jobs}
+    if not numbers:
+        return {}
     with w.catalog.read() as tx:
-        for job in jobs:
-            run = tx.runs.get(job.id, job.run)
-            if run is not None and run.started_at is not None:
-                found[job.id] = run.started_at
-    return found
+        return tx.runs.started(numbers)
 
 
 def timed_out(job: JobRow, more: str = "") -> Ending:

@@ -8,7 +8,7 @@ import pytest
 from dispatched import Dispatched
 from small_platform import TENANT, generate, train
 
-from genplatform.dispatch.pools import PREFIX
+from genplatform.dispatch.pools import PREFIX, ROW_SECONDS, Pools
 from genplatform.errors import Unavailable
 from genplatform.services import cancel
 from genplatform.services.runs import START_SECONDS
@@ -273,3 +273,15 @@ def test_idle_workers_make_room_for_what_needs_it_and_no_more(d: Dispatched) -> 
 
     assert d.state(t) == "starting"
     assert len(pool_workers(d)) == 3
+
+
+def test_pools_whose_workers_ended_young_long_ago_are_not_held_in_memory(d: Dispatched) -> None:
+    pools = Pools(d.w, d.engine, "http://api")
+
+    for number in range(50):
+        worker = f"{PREFIX}{TENANT}/p{number}/{int(d.clock.now * 1000)}"
+        pools.know([worker])
+        assert pools.ended(worker) == f"p{number}"
+        d.clock.go(ROW_SECONDS / 2)
+
+    assert len(pools._young) <= 3

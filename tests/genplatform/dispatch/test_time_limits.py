@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from dispatched import Dispatched
+from effort import statements
 from small_platform import TENANT, generate, train
 
 from genplatform.dispatch.limits import GRACE_SECONDS
@@ -12,7 +15,7 @@ from genplatform.domain.keys import JobKey
 from genplatform.domain.states import JobState
 from genplatform.domain.times import rfc3339
 from genplatform.errors import BadSpec, Conflict
-from genplatform.services import cancel, limits
+from genplatform.services import cancel, limits, reconcile
 
 
 def running(d: Dispatched, text: str) -> str:
@@ -39,6 +42,26 @@ def test_a_deadline_that_has_passed_is_refused_with_its_place(d: Dispatched) -> 
     assert problem.message == f"deadline is {at}, which has passed."
     assert (problem.path, problem.document, problem.line) == ("deadline", 1, 12)
     assert str(rfc3339(d.clock.now)) in problem.hint
+
+
+def test_when_runs_began_is_asked_once_for_all_of_them(d: Dispatched) -> None:
+    d.engine.cpus = 8.0
+    began = {}
+    for name in ("a", "b", "c"):
+        began[d.row(running(d, train(name, "timeout: 2h\n"))).id] = d.clock.now
+        d.clock.go(7)
+    silent = d.one(train("silent", "timeout: 2h\n"))
+    d.tick()
+    rows = reconcile.open_jobs(d.w)
+    old = [replace(row, run=row.run + 1) for row in rows]
+    found = []
+
+    asked = statements(d.w.catalog, lambda: found.append(limits.began(d.w, rows)))
+
+    assert d.state(silent) == "starting"
+    assert (found, len(asked)) == ([began], 1)
+    assert limits.began(d.w, old) == {}
+    assert statements(d.w.catalog, lambda: limits.began(d.w, [])) == []
 
 
 @pytest.mark.parametrize("written", ["60", "1m", "moment"])
