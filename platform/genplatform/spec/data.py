@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, field_validator, model_validator
 
@@ -15,6 +16,8 @@ from genplatform.spec.refusals import NOT_YET, refuse
 from genplatform.spec.words import shown, suggestion
 
 SOURCES = ("digits",)
+# Where files may lie elsewhere. Not among them: whatever means this machine's own files.
+SCHEMES = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "webhdfs", "sftp", "ftp")
 LONGEST_SOURCE = 4000
 LARGEST_SIDE = 4096
 
@@ -32,7 +35,7 @@ def _checked_source(text: str) -> str:
     if "\0" in text:
         raise refuse("holds a NUL, which no path can", "Leave it out.")
     if _SCHEME.match(text):
-        raise refuse(f"{NOT_YET}: data from {shown(text)}", "Download it, and name the folder.")
+        return _checked_url(text)
     if is_path(text):
         return _checked_path(text)
     if any(mark in text for mark in "/*.:\\"):
@@ -49,6 +52,25 @@ def _checked_path(path: str) -> str:
     return path
 
 
+def _checked_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise refuse(f"{shown(url)} is not a URL") from None
+    if parts.scheme == "hf":
+        raise refuse(f"{NOT_YET}: data from {shown(url)}", "Download it, and name the folder.")
+    if parts.scheme not in SCHEMES:
+        raise refuse(f"data cannot come from {parts.scheme}://", f"Possible: {', '.join(SCHEMES)}; or a path.")
+    if "::" in url:
+        raise refuse(f"{shown(url)} chains URLs, which is not possible", "Name the file itself.")
+    if not parts.netloc or not url.isprintable():
+        raise refuse(f"{shown(url)} is not a URL", "Write it as https://HOST/PATH or s3://BUCKET/FOLDER.")
+    if "@" in parts.netloc:
+        # Whoever may see the job sees its spec.
+        raise refuse("a password in a URL would be seen by all who see the job", "Let the nodes hold it.")
+    return url
+
+
 Source = Annotated[
     str,
     Field(max_length=LONGEST_SOURCE),
@@ -57,7 +79,7 @@ Source = Annotated[
         {
             "anyOf": [
                 {"type": "string", "enum": list(SOURCES)},
-                {"type": "string", "pattern": "^(/|\\./|\\.\\./|~/)", "maxLength": LONGEST_SOURCE},
+                {"type": "string", "pattern": "^(/|\\./|\\.\\./|~/|[a-z0-9]+://)", "maxLength": LONGEST_SOURCE},
                 {"type": "string", "pattern": UPLOAD_PATTERN},
             ]
         }
@@ -118,7 +140,7 @@ class Data(SpecPart):
 
     source: Source = Field(
         default="digits",
-        description="Where the data is: a built-in source, a folder, a file, or a pattern (./photos/*.png).",
+        description="Where the data is: a built-in source, a folder, a file, a pattern (./photos/*.png) or a URL.",
     )
     format: one_of("format", FORMATS, FORMATS_LATER) | None = Field(  # type: ignore[valid-type]
         default=None, description="What the files are. Left out: told by their names."

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from genplatform.domain.paths import fixed_part, is_within
 from genplatform.domain.uploads import Upload, is_upload, parse
 from genplatform.errors import BadRequest
+from genplatform.spec.data import SCHEMES
+from genplatform.store import fetch_url
 from genworkers.data import arrays, digits, images, parquet
 from genworkers.data.bounds import plain
 from genworkers.data.dataset import Dataset
@@ -38,6 +42,8 @@ def open_source(data: Mapping[str, Any], folders: Sequence[str] = (), fetch: Fet
         return read_upload(parse(source), data, fetch)
     if isinstance(source, str) and source.startswith("/"):
         return read_path(source, data, folders)
+    if isinstance(source, str) and "://" in source:
+        return read_url(source, data)
     if not isinstance(source, str) or source not in SOURCES:
         raise BadRequest(f"There is no data source {source!r}.", f"Sources that exist: {', '.join(sorted(SOURCES))}.")
     extra = sorted(name for name in set(data) - {"source", "augment"} if data[name] not in (None, _DEFAULTS.get(name)))
@@ -62,6 +68,14 @@ def read_upload(upload: Upload, data: Mapping[str, Any], fetch: Fetch) -> Datase
         file = Path(scratch) / upload.name
         fetch(upload.digest, file)
         return read_files(open_files(str(file)), data)
+
+
+def read_url(url: str, data: Mapping[str, Any]) -> Dataset:
+    """Read what lies elsewhere; the copy of it goes when it is decoded."""
+    if urlsplit(url).scheme not in SCHEMES or "::" in url:
+        raise BadRequest(f"Data cannot come from {plain(url)}.", f"Possible: {', '.join(SCHEMES)}; or a path.")
+    with tempfile.TemporaryDirectory(prefix="genctl-fetched-") as scratch:
+        return read_files(open_files(str(fetch_url(url, Path(scratch), time.sleep))), data)
 
 
 def read_files(files: Files, data: Mapping[str, Any]) -> Dataset:
