@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -364,8 +366,6 @@ def test_the_emoji_are_read_from_their_archive_with_their_groups() -> None:
 
 
 def test_parquet_files_of_images_are_read_with_their_labels(tmp_path: Path) -> None:
-    pa = pytest.importorskip("pyarrow", reason="an extra of its own")
-    pq = pytest.importorskip("pyarrow.parquet")
     (tmp_path / "d").mkdir()
     for part in range(2):
         images = [{"bytes": png(part * 3 + i), "path": None} for i in range(3)]
