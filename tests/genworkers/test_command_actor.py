@@ -49,6 +49,7 @@ def order(store: Store) -> Order:
             "env": {},
             "workdir": None,
             "folders": [],
+            "pip": [],
             "checkpoint_every": 3600.0,
         } | changes
 

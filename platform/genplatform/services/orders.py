@@ -55,7 +55,9 @@ def _train(w: Wiring, job: JobRow) -> dict[str, Any]:
 
 def _command(w: Wiring, job: JobRow) -> dict[str, Any]:
     fields = ("command", "shell", "env", "workdir", "checkpoint_every")
-    return {name: job.spec[name] for name in fields} | {"folders": list(w.folders)}
+    # A spec of before there was `pip:` has none.
+    pip = list(job.spec.get("pip", ()))
+    return {name: job.spec[name] for name in fields} | {"folders": list(w.folders), "pip": pip}
 
 
 _OF_KIND: dict[JobKind, Callable[[Wiring, JobRow], dict[str, Any]]] = {

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema, field_validator
 
@@ -19,6 +18,7 @@ LONGEST_COMMAND = 100_000
 MOST_VARIABLES = 200
 LONGEST_VALUE = 32_768
 LONGEST_PATH = 4000
+MOST_REQUIREMENTS = 200
 OURS = "GENCTL_"  # names of variables that only the platform sets
 
 _WORDS_HINT = "Write its words as a list, such as [python, train.py, --steps, '100']."
@@ -102,10 +102,6 @@ class CommandResources(Resources):
 class CommandSpec(JobSpec):
     """Run a command."""
 
-    not_yet: ClassVar[Mapping[str, str]] = {
-        "pip": "Name a Python that has what the command needs, or let it install that by itself.",
-    }
-
     kind: Literal["command"] = Field(default="command", description="Run a command.")
     shell: bool = Field(
         default=False, description="Whether `command` is one line for /bin/sh, and not a list of words."
@@ -121,6 +117,11 @@ class CommandSpec(JobSpec):
     )
     workdir: Annotated[str, Field(max_length=LONGEST_PATH), AfterValidator(_checked_folder)] | None = Field(
         default=None, description="The folder to run in, by its absolute path. Left out: an empty one of its own."
+    )
+    pip: list[Annotated[str, Field(max_length=LONGEST_PATH), AfterValidator(_checked_requirement)]] = Field(
+        default_factory=list,
+        max_length=MOST_REQUIREMENTS,
+        description="What `pip install` adds to its Python before it runs; kept on the node for whoever asks the same.",
     )
     checkpoint_every: Duration = Field(
         default=60.0,

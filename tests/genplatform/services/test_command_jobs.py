@@ -168,3 +168,9 @@ def test_a_folder_is_run_in_only_where_the_platform_reads_folders(p: SmallPlatfo
     assert (problem.path, problem.line) == ("workdir", 4)
     assert "reads none" in problem.hint
     assert str(tmp_path) in outside.value.problems[0].hint
+
+
+def test_what_pip_is_to_install_reaches_the_worker(p: SmallPlatform) -> None:
+    job_id = p.one(command(more="pip: [numpy==2.1, 'tool @ file:///tools/tool.whl']\n"))
+
+    assert p.open(job_id).order["pip"] == ["numpy==2.1", "tool @ file:///tools/tool.whl"]

@@ -60,7 +60,8 @@ def test_a_command_without_a_name_is_called_by_its_program_or_script(load_text: 
         ("command: [a]\nworkdir: here", "workdir", "is not the plain, absolute path", "pwd"),
         ("command: [a]\nworkdir: /a/../b", "workdir", "is not the plain, absolute path", "pwd"),
         ("command: [a]\nresources: {workers: 2}", "resources.workers", "not supported yet", "Write 1."),
-        ("command: [a]\npip: [numpy]", "pip", "not supported yet", "Python"),
+        ("command: [a]\npip: [-r x.txt]", "pip[0]", "is not a requirement", "numpy==2.1"),
+        ("command: [a]\npip: numpy", "pip", "a list is expected", ""),
         ("command: [a]\nbudget: {steps: 3}", "budget", "no field 'budget' in a command job", "train job"),
     ],
 )

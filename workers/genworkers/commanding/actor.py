@@ -6,7 +6,8 @@ import logging
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from genplatform.domain.keys import RunKey
 from genplatform.domain.paths import is_within
 from genplatform.errors import BadRequest
 from genplatform.store import Store
-from genworkers.commanding import endings
+from genworkers.commanding import endings, requirements
 from genworkers.commanding.child import Child, NotStarted
 from genworkers.commanding.files import gather
 from genworkers.commanding.kept import CheckpointFolder
 from genworkers.commanding.listening import Listening
-from genworkers.commanding.surroundings import Folders, environment
+from genworkers.commanding.surroundings import Folders, environment, installing, of_pip
 from genworkers.context import patiently
 from genworkers.run import OneRun
 from genworkers.stop import CANCEL, LOST, PAUSE
@@ -61,11 +62,20 @@ class CommandActor(OneRun):
         memory = endings.OutOfMemory()
         argv = _words(self._order)
         listening = Listening(self._outbox, folders.transcript)
-        try:
-            child = Child(argv, _where(self._order, folders), environment(self._order, folders))
-        except NotStarted as error:
-            return self._fail(endings.refused(error, argv[0]))
-        code, stopped, transcript = self._watch(child, listening, kept)
+        where = _where(self._order, folders)
+        with ExitStack() as held:
+            try:
+                python = self._install(folders, listening, held)
+                child = Child(argv, where, environment(self._order, folders, python))
+            except NotStarted as error:
+                return self._fail(endings.refused(error, argv[0]))
+            except requirements.Stopped:
+                self._finish_log(listening, store)
+                return self._stopped(str(self._stop.reason), kept)
+            except requirements.NotBuilt as error:
+                self._finish_log(listening, store)
+                return self._fail(requirements.told(error.failure, listening.last_words()))
+            code, stopped, transcript = self._watch(child, listening, kept)
         if transcript is not None and self._stop.reason != LOST:
             self._keep_log(transcript, store)
         if stopped is not None or self._stop.reason in {LOST, CANCEL}:
@@ -74,6 +84,38 @@ class CommandActor(OneRun):
         if code != 0:
             return self._fail(endings.failure(code, listening.last_words(), out_of_memory=memory.happened()))
         return self._publish(folders, store)
+
+    def _install(self, folders: Folders, listening: Listening, held: ExitStack) -> Path | None:
+        """Return the interpreter of the environment that the job's `pip:` asks for, held meanwhile; None without."""
+        wanted = self._order["pip"]
+        if not wanted:
+            return None
+        around = installing(self._order, folders)
+        name = requirements.digest(wanted, of_pip(self._order))
+
+        def execute(argv: Sequence[str]) -> int | None:
+            listening.between(LAST_WORDS_SECONDS)
+            child = Child(argv, folders.temporary, around)
+            listening.start(child)
+            over = threading.Event()
+            ending = threading.Thread(target=self._end_when_asked, args=(child, listening, over), daemon=True)
+            ending.start()
+            code = child.wait()
+            over.set()
+            ending.join()
+            if code is None and self._asked is None:
+                raise requirements.NotBuilt(endings.failure(None, (), out_of_memory=False))
+            return None if self._asked is not None else code
+
+        environment_of_it = requirements.take(folders.environments, name, wanted, execute, self._stop.wait)
+        held.callback(environment_of_it.close)
+        listening.between(LAST_WORDS_SECONDS)
+        return environment_of_it.python
+
+    def _finish_log(self, listening: Listening, store: Store) -> None:
+        transcript = listening.finish(LAST_WORDS_SECONDS)
+        if transcript is not None and self._stop.reason != LOST:
+            self._keep_log(transcript, store)
 
     def _watch(
         self, child: Child, listening: Listening, kept: CheckpointFolder

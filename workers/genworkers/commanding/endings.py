@@ -81,10 +81,11 @@ def failure(code: int | None, last: Sequence[str], *, out_of_memory: bool) -> Fa
     hint = _CODES.get(code, IN_THE_LOG)
     if number == signal.SIGKILL:
         hint = f"Nothing of the platform did that. The kernel does when memory runs out. {IN_THE_LOG}"
-    return Failure(Cause.USER_ERROR, _with_last(message, last), hint, "", expected=True)
+    return Failure(Cause.USER_ERROR, with_last(message, last), hint, "", expected=True)
 
 
-def _with_last(message: str, last: Sequence[str]) -> str:
+def with_last(message: str, last: Sequence[str]) -> str:
+    """Return a message with the last lines of what failed."""
     said = "\n".join(last[-MOST_LAST_LINES:])[-LONGEST_LAST_LINES:].strip()
     return (f"{message} Its last words:\n{said}" if said else message)[:LONGEST_MESSAGE]
 

@@ -53,6 +53,14 @@ class Listening:
             self._transcript.add(line)
             self._send([line])
 
+    def between(self, seconds: float) -> None:
+        """Wait until all of what ended is read, at most so long each, and forget its last words."""
+        for thread in self._threads:
+            thread.join(seconds)
+        self._threads.clear()
+        with self._lock:
+            self._last.clear()
+
     def finish(self, seconds: float) -> Path | None:
         """Wait until all is read, at most so long each; return the transcript, if anything was printed."""
         for thread in self._threads:
