@@ -43,7 +43,7 @@ lint: $(STAMP)
 # Two processes halve what is mostly waiting; the tests of a whole platform have the machine to themselves, after.
 test: $(STAMP)
 ifeq ($(ARGS),)
-	$(BIN)/python -m pytest -m "not platform" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not platform and not soak" -n 2 --dist loadfile
 	$(BIN)/python -m pytest -m platform
 else
 	$(BIN)/python -m pytest $(ARGS)

@@ -112,7 +112,7 @@ def test_submitting_and_handing_off_something_new_wakes(queues: Queues) -> None:
 def test_whoever_listens_hears_what_is_new_and_for_which_pool(queues: Queues) -> None:
     heard: Queue[tuple[str, int]] = Queue()
     over = threading.Event()
-    listener = threading.Thread(target=queues.hear_offers, args=(lambda *told: heard.put(told), over))
+    listener = threading.Thread(target=queues.hear_offers, args=(lambda *told: heard.put(told), over), daemon=True)
     listener.start()
     for number in count():  # until it listens
         queues.hand_off("first", shards(A, number))

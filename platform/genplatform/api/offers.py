@@ -7,7 +7,7 @@ import logging
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 
 from genplatform.errors import Unavailable
@@ -52,16 +52,18 @@ class Offers:
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         def heard(pool: str, count: int) -> None:
-            loop.call_soon_threadsafe(self._wake, pool, count)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(self._wake, pool, count)
 
+        told = ""
         while not self._over.is_set():
             try:
                 self._queues.hear_offers(heard, self._over)
             except Unavailable as error:
-                log.warning("offers_not_heard", extra={"detail": error.message})
+                if error.message != told:  # an outage is told once, and not each second
+                    told = error.message
+                    log.warning("offers_not_heard", extra={"detail": told})
                 self._over.wait(TROUBLE_SECONDS)
-            except RuntimeError:
-                return  # the loop is closed: nobody waits any more
 
     def _wake(self, pool: str, count: int) -> None:
         asleep = (one for one in self._waiting.get(pool, ()) if not one.is_set())

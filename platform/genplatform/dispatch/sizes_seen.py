@@ -30,4 +30,6 @@ class SizesSeen:
 
     def told(self) -> list[list[float]]:
         """Return CPUs and GPUs of each node as they are recorded; nothing while nobody can say what there will be."""
-        return [[node.cpus, node.gpus] for node, _ in self._seen.values()] if self._fixed else []
+        sizes = [[node.cpus, node.gpus] for node, _ in self._seen.values()]
+        # A cluster whose head takes no work has nothing at all until its first node has come.
+        return sizes if self._fixed and any(map(any, sizes)) else []

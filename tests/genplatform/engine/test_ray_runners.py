@@ -119,12 +119,12 @@ class Cluster:
             program.communicate(timeout=LONG)
 
     def processes(self, title: str) -> list[int]:
-        """The pids of the cluster's processes that are called so."""
+        """The pids of the cluster's processes that are called so, at work on a call or not."""
         token = self._cluster.environment["RAY_AUTH_TOKEN_PATH"]
         # What psutil cannot read it gives as None: a process that has just ended is no error.
         found = [p for p in psutil.process_iter(["cmdline", "environ"]) if (p.info["environ"] or {})]
         mine = [p for p in found if p.info["environ"].get("RAY_AUTH_TOKEN_PATH") == token]
-        return [p.pid for p in mine if (p.info["cmdline"] or [""])[0].rstrip() == title]
+        return [p.pid for p in mine if (p.info["cmdline"] or [""])[0].rstrip().partition(".")[0] == title]
 
 
 @pytest.fixture

