@@ -5,10 +5,11 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import stat
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -61,28 +62,34 @@ def _is_there(http: Transport, route: str) -> bool:
 @contextmanager
 def packed(path: str) -> Iterator[tuple[Upload, IO[bytes]]]:
     """Yield a file, a folder or a pattern's files as what is uploaded: named by its digest, and open for reading."""
-    try:
-        if os.path.isfile(path):
-            with open(path, "rb") as file:
-                yield Upload(_digest(file), plain_name(Path(path).name)), file
-            return
-        with tempfile.TemporaryFile(prefix="genctl-packed-") as file:
-            root = fixed_part(path)
-            _pack(Path(root), _files(path), file)
-            yield Upload(_digest(file), plain_name(f"{Path(root).name}.tar")), file
-    except OSError as error:
-        raise BadRequest(
-            f"{error.filename or path} cannot be read: {error.strerror}.", "Give what you may read."
-        ) from None
+    with ExitStack() as opened:
+        try:
+            made = _made(path, opened)
+        except OSError as error:
+            raise BadRequest(
+                f"{error.filename or path} cannot be read: {error.strerror}.", "Give what you may read."
+            ) from None
+        yield made
+
+
+def _made(path: str, opened: ExitStack) -> tuple[Upload, IO[bytes]]:
+    if os.path.isfile(path):
+        file = opened.enter_context(Path(path).open("rb"))  # noqa: SIM115 - `opened` closes it
+        return Upload(_digest(file), plain_name(Path(path).name)), file
+    root = fixed_part(path)
+    packs = opened.enter_context(tempfile.TemporaryFile(prefix="genctl-packed-"))  # noqa: SIM115 - `opened` closes it
+    _pack(Path(root), _files(path), packs)
+    return Upload(_digest(packs), plain_name(f"{Path(root).name}.tar")), packs
 
 
 def _files(path: str) -> list[str]:
     if is_pattern(path):
-        found = [one for one in glob.glob(path, recursive=True) if os.path.isfile(one)]
+        found = [one for one in glob.glob(path, recursive=True) if os.path.islink(one) or not os.path.isdir(one)]
     else:
         found = []
         for base, folders, names in os.walk(path):
             folders[:] = [name for name in folders if not name.startswith(".")]
+            found += [one for name in folders if os.path.islink(one := os.path.join(base, name))]
             found += [os.path.join(base, name) for name in names if not name.startswith(".")]
     if not found:
         raise NotFound(f"There is no file at {path} to learn from.", "Check data.source.")
@@ -90,11 +97,16 @@ def _files(path: str) -> list[str]:
 
 
 def _pack(root: Path, paths: list[str], file: IO[bytes]) -> None:
-    real = root.resolve()
+    real = os.path.realpath(root)
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for path in paths:
-            if not Path(path).resolve().is_relative_to(real):
+            if not Path(os.path.realpath(path)).is_relative_to(real):
                 raise BadRequest(f"{path} is a link that leads out of {root}.", "Replace it by the file, or remove it.")
+            mode = os.stat(path).st_mode
+            if stat.S_ISDIR(mode):
+                raise BadRequest(f"{path} is a link to a folder, which is not followed.", "Replace it by the folder.")
+            if not stat.S_ISREG(mode):
+                raise BadRequest(f"{path} is no regular file.", "Remove it.")
             with open(path, "rb") as source:
                 # Nothing but name and length: the same files are the same bytes on every machine.
                 member = tarfile.TarInfo(os.path.relpath(path, root).replace(os.sep, "/"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,28 @@ def test_a_link_that_leads_out_is_not_sent(photos: Path, tmp_path: Path) -> None
 
     with pytest.raises(BadRequest, match="leads out of"), packed(str(photos)):
         pass
+
+
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("pattern", ["", "/*"])
+def test_a_linked_folder_is_not_left_out_unsaid(photos: Path, tmp_path: Path, inside: bool, pattern: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (photos / "c").symlink_to(photos / "a" if inside else tmp_path / "elsewhere")
+
+    with pytest.raises(BadRequest, match="c is a link"), packed(f"{photos}{pattern}"):
+        pass
+
+
+def test_what_is_no_regular_file_is_not_waited_for(photos: Path) -> None:
+    os.mkfifo(photos / "a" / "pipe.png")
+
+    with pytest.raises(BadRequest, match=r"pipe\.png is no regular file"), packed(str(photos)):
+        pass
+
+
+def test_errors_of_what_is_done_with_an_upload_are_left_alone(photos: Path) -> None:
+    with pytest.raises(ConnectionError, match="away"), packed(str(photos)):
+        raise ConnectionError("away")
 
 
 def test_an_upload_that_is_not_there_or_damaged_is_an_error_that_says_so(photos: Path, store: Store) -> None:
