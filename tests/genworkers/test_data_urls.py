@@ -61,6 +61,18 @@ def test_a_folder_of_an_object_store_is_copied_whole(tmp_path: Path) -> None:
     assert found == {"a/1.png": "a/1.png", "b/2.png": "b/2.png"}
 
 
+@pytest.mark.parametrize("end", ["one/..", "two/."])
+def test_nothing_is_written_beside_the_folder_that_is_given(tmp_path: Path, end: str) -> None:
+    system = fsspec.filesystem("memory")
+    system.pipe(f"/urls-{end}/1.png", b"bytes")
+    (tmp_path / "to").mkdir()
+
+    fetch_url(f"memory://urls-{end}", tmp_path / "to", no_pause)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["to"]
+    assert list((tmp_path / "to").rglob("1.png"))
+
+
 def test_a_store_that_fails_at_first_is_tried_again_and_then_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

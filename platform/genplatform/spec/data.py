@@ -68,7 +68,9 @@ def _checked_url(url: str) -> str:
     if "@" in parts.netloc:
         # Whoever may see the job sees its spec.
         raise refuse("a password in a URL would be seen by all who see the job", "Let the nodes hold it.")
-    return url
+    if not {".", ".."}.isdisjoint(parts.path.split("/")):
+        raise refuse(f"{shown(url)} is not a plain URL", "Write it without '.' and '..'.")
+    return parts.geturl()
 
 
 Source = Annotated[

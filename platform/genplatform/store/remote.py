@@ -45,24 +45,24 @@ def fetch_url(url: str, to: Path, pause: Callable[[float], None]) -> Path:
 
 
 def _fetch(url: str, to: Path) -> Path:
+    name = PurePosixPath(urlsplit(url).path).name
+    place = to / ("data" if name in ("", "..") else name)
     system, root = fsspec.core.url_to_fs(url)
     try:
         if system.isfile(root):
-            name = PurePosixPath(urlsplit(url).path).name or "data"
-            _copy(system, root, to / name)
-            return to / name
+            _copy(system, root, place)
+            return place
         found = [name for name in system.find(root) if not name.endswith("/")]
     except FileNotFoundError:
         found = []
     if not found:
         raise NotFound(f"There is nothing at {_shown(url)}.", "Check the URL.")
-    folder = to / (PurePosixPath(urlsplit(url).path).name or "data")
-    for name in sorted(found):
-        inside = PurePosixPath(name.removeprefix(root).lstrip("/"))
-        if not inside.parts or ".." in inside.parts or "\0" in name or "\\" in name:
-            raise BadRequest(f"{_shown(url)} holds a file whose name leads out of it: {ascii(name)[:200]}.")
-        _copy(system, name, folder / inside)
-    return folder
+    for one in sorted(found):
+        inside = PurePosixPath(one.removeprefix(root).lstrip("/"))
+        if not inside.parts or ".." in inside.parts or "\0" in one or "\\" in one:
+            raise BadRequest(f"{_shown(url)} holds a file whose name leads out of it: {ascii(one)[:200]}.")
+        _copy(system, one, place / inside)
+    return place
 
 
 def _copy(system: Any, name: str, to: Path) -> None:

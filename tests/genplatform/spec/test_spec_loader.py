@@ -114,6 +114,8 @@ BAD_TRAIN = [
     ("data: {source: 'file:///etc'}", "data.source", 2, 16, "cannot come from file://", "https"),
     ("data: {source: 's3://u:p@b/x'}", "data.source", 2, 16, "a password in a URL", "nodes"),
     ("data: {source: 'zip://a::http://h/b'}", "data.source", 2, 16, "cannot come from zip://", "https"),
+    ("data: {source: 'http://h/a/..'}", "data.source", 2, 16, "is not a plain URL", "without"),
+    ("data: {source: 'http://h/./a'}", "data.source", 2, 16, "is not a plain URL", "without"),
     ("data: {source: 'http://h/b::c'}", "data.source", 2, 16, "chains URLs", "file itself"),
     ("data: {source: /a/../b}", "data.source", 2, 16, "not a plain path", "doubled slashes"),
     ("data: {source: '/*'}", "data.source", 2, 16, "the whole machine", "a folder"),
