@@ -297,6 +297,50 @@ def test_paths_outside_the_folders_that_may_be_named_are_refused_links_followed(
         open_source({"source": str(tmp_path / "open" / "own")}, allowed)
 
 
+def test_a_folder_that_may_be_named_may_itself_be_a_link(tmp_path: Path) -> None:
+    class_folders(tmp_path / "real" / "d")
+    (tmp_path / "open").symlink_to(tmp_path / "real")
+
+    assert len(open_source({"source": str(tmp_path / "open" / "d")}, [str(tmp_path / "open")])) == 4
+
+
+@pytest.mark.parametrize("pattern", ["*/*.png", "**/*.png", "*/*/*.png"])
+def test_a_pattern_reads_nothing_behind_a_linked_folder_that_leads_out(tmp_path: Path, pattern: str) -> None:
+    save(tmp_path / "out" / "secret.png", picture(0))
+    save(tmp_path / "out" / "deep" / "secret.png", picture(1))
+    save(tmp_path / "in" / "own" / "0.png", picture(2))
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "out")
+
+    with pytest.raises(BadRequest, match=r"secret\.png is a link that leads out"):
+        open_source({"source": f"{tmp_path}/in/{pattern}"}, [str(tmp_path / "in")])
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_linked_class_folder_is_a_bad_item_and_so_is_a_link_to_itself(tmp_path: Path, inside: bool) -> None:
+    root = class_folders(tmp_path / "data")
+    save(tmp_path / "elsewhere" / "0.png", picture(9))
+    (root / "dog").symlink_to(root / "bee" if inside else tmp_path / "elsewhere")
+    (root / "bee" / "loop.png").symlink_to(root / "bee" / "loop.png")
+
+    found = read(root, skip=2)
+
+    assert (len(found), found.skipped.count) == (4, 2)
+    assert found.skipped.listed[1][0] == "dog"
+    assert "is a link" in found.skipped.listed[1][1]
+    with pytest.raises(BadRequest, match="dog is a link"):
+        read(root, skip=1)
+
+
+def test_tables_that_may_not_be_read_are_an_error_at_once(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    for name, folder in [("a.parquet", "d"), ("b.parquet", "")]:
+        pq.write_table(pa.table({"image": [png(0)]}), tmp_path / folder / name)
+    (tmp_path / "d" / "b.parquet").symlink_to(tmp_path / "b.parquet")
+
+    with pytest.raises(BadRequest, match=r"b\.parquet in d is a link that leads out"):
+        read(tmp_path / "d")
+
+
 def test_a_pattern_takes_the_files_that_match_it(tmp_path: Path) -> None:
     for index, name in enumerate(["a1", "a2", "b1"]):
         save(tmp_path / "d" / f"{name}.png", picture(index))

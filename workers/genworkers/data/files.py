@@ -13,7 +13,7 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import IO, TypeVar
+from typing import IO, NamedTuple, TypeVar
 
 from genplatform.domain.paths import fixed_part, is_pattern
 from genplatform.errors import BadRequest, NotFound
@@ -28,13 +28,21 @@ SMALL = 16 << 20
 T = TypeVar("T")
 
 
+class Refused(NamedTuple):
+    """What may not be read, and why; a folder stands for all that lies in it."""
+
+    name: str
+    why: str
+    is_folder: bool = False
+
+
 class Files(ABC):
     """Files by name. `refused` are those that may not be read, and why."""
 
     def __init__(self, title: str) -> None:
         self.title = title
         self.names: list[str] = []
-        self.refused: list[tuple[str, str]] = []
+        self.refused: list[Refused] = []
 
     @abstractmethod
     def open(self, name: str) -> IO[bytes]:
@@ -55,16 +63,20 @@ class FolderFiles(Files):
     def __init__(self, root: Path, paths: list[Path], title: str) -> None:
         super().__init__(title)
         self._root = root
-        real = root.resolve()
+        real = os.path.realpath(root)
         for path in paths:
             name = path.relative_to(root).as_posix()
-            if path.is_symlink() and not path.resolve().is_relative_to(real):
-                self.refused.append((name, "is a link that leads out of the folder"))
+            # Not of links alone: a pattern finds what lies behind a linked folder.
+            if not Path(os.path.realpath(path)).is_relative_to(real):
+                self.refused.append(Refused(name, "is a link that leads out of the folder", path.is_dir()))
             elif path.is_file():
                 self.names.append(name)
             elif not path.is_dir():
-                self.refused.append((name, "is no regular file"))
+                self.refused.append(Refused(name, "is no regular file"))
+            elif path.is_symlink():
+                self.refused.append(Refused(name, "is a link to a folder, which is not followed", True))
         self.names.sort()
+        self.refused.sort()
 
     def open(self, name: str) -> IO[bytes]:
         """Open a file for reading."""
@@ -84,9 +96,9 @@ class ZipFiles(Files):
             if member.is_dir():
                 continue
             if why := _unsafe(member.filename):
-                self.refused.append((member.filename, why))
+                self.refused.append(Refused(member.filename, why))
             elif member.file_size > SMALL and member.file_size > HIGHEST_RATIO * max(1, member.compress_size):
-                self.refused.append((member.filename, f"would unpack to {member.file_size:,} bytes"))
+                self.refused.append(Refused(member.filename, f"would unpack to {member.file_size:,} bytes"))
             else:
                 self.names.append(member.filename)
         self.names = sorted(set(self.names))
@@ -111,7 +123,7 @@ class TarFiles(Files):
                 continue
             why = _unsafe(member.name) or ("" if member.isreg() else "is no regular file")
             if why:
-                self.refused.append((member.name, why))
+                self.refused.append(Refused(member.name, why))
             else:
                 self._members[member.name] = member
         self.names = sorted(self._members)
@@ -126,12 +138,10 @@ class TarFiles(Files):
 
 def open_files(path: str) -> Files:
     """Return the files of a folder, an archive, a pattern or one file on this machine."""
-    if is_pattern(path):
-        root = Path(fixed_part(path))
-        found = [Path(name) for name in glob.glob(path, recursive=True)]
-        return FolderFiles(root, found, path)
     place = Path(path)
     try:
+        if is_pattern(path):
+            return FolderFiles(Path(fixed_part(path)), list(map(Path, glob.glob(path, recursive=True))), path)
         if place.is_dir():
             return FolderFiles(place, list(_walk(place)), place.name)
         if place.is_file():

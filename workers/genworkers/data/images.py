@@ -90,10 +90,10 @@ def read_images(files: Files, options: Mapping[str, Any]) -> KeptPictures:
     names = [name for name in files.names if is_image(name)]
     captioned = CAPTIONS in files.names
     items = _captioned(files, options.get("label")) if captioned else _by_folder(names)
-    refused = [one for one in files.refused if is_image(one[0]) or captioned]
+    refused = [one for one in files.refused if is_image(one.name) or one.is_folder or captioned]
     skipped = Skipped(files.title, options.get("skip", 0), len(items) + len(refused))
-    for name, why in refused:
-        skipped.add(name, why)
+    for one in refused:
+        skipped.add(one.name, one.why)
     gathering, decoder = Gathering(files.title, options, skipped), Decoder(options)
     known = _by_bare_name(names) | {name: name for name in names}
     for item in items:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,8 @@ _READERS: dict[str, Callable[[Files, Mapping[str, Any]], KeptPictures]] = {
     "npz": arrays.read_npz,
     "parquet": parquet.read_parquet,
 }
+# Of these a file that may not be read is an error at once, as a broken one is.
+_WHOLE = {"idx": arrays.is_idx, "parquet": parquet.is_parquet}
 _DEFAULTS = {"fit": "crop", "skip": 0}
 
 
@@ -55,7 +58,8 @@ def open_source(data: Mapping[str, Any], folders: Sequence[str] = (), fetch: Fet
 def read_path(path: str, data: Mapping[str, Any], folders: Sequence[str]) -> Dataset:
     """Read files of this machine, where its operator allows it."""
     # Links are followed before it is asked: what lies elsewhere is not let in under another name.
-    if not is_within(str(Path(fixed_part(path)).resolve()), folders):
+    real = [os.path.realpath(folder) for folder in folders if folder.startswith("/")]
+    if not is_within(os.path.realpath(fixed_part(path)), real):
         raise BadRequest(
             f"The path {plain(path)} leads out of the folders whose files jobs may name.", "Name it by its real path."
         )
@@ -85,12 +89,16 @@ def read_files(files: Files, data: Mapping[str, Any]) -> Dataset:
         raise BadRequest(f"There is no format {kind!r}.", f"Formats that exist: {', '.join(_READERS)}.")
     if kind == "npz" and len(files.names) != 1:
         raise BadRequest(f"{files.title} has {len(files.names):,} files; one npz is read.", "Name the file itself.")
+    if kind in _WHOLE:
+        for one in files.refused:
+            if one.is_folder or _WHOLE[kind](one.name):
+                raise BadRequest(f"{plain(one.name)} in {files.title} {one.why}.", "Replace it by what it leads to.")
     return _READERS[kind](files, data)
 
 
 def told_format(files: Files) -> str:
     """Return what the files' names say that they are."""
-    names = [*files.names, *(name for name, _ in files.refused)]
+    names = [*files.names, *(one.name for one in files.refused)]
     if any(map(arrays.is_idx, names)):
         return "idx"
     if len(names) == 1 and names[0].endswith(".npz"):
