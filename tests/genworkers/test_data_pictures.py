@@ -149,7 +149,7 @@ def test_a_broken_idx_file_is_an_error_that_names_it(tmp_path: Path, how: str) -
     }
     path.write_bytes(changed.get(how, path.read_bytes()))
 
-    with pytest.raises(BadRequest, match=r"idx\d-ubyte|bytes when it is decoded"):
+    with pytest.raises(BadRequest, match=r"idx\d-ubyte|bytes more decoded"):
         read(tmp_path / "d")
 
 
@@ -253,6 +253,59 @@ def test_archives_are_read_where_they_lie_and_give_what_their_folder_gives(tmp_p
     if kind == "zip":
         assert found.digest == read(folder).digest
     assert len(found) == 4
+
+
+def test_a_damaged_member_is_a_bad_item_and_a_cut_off_archive_an_error(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as out:
+        for index in range(3):
+            out.writestr(f"{index}.png", png(index))
+    whole = (tmp_path / "d.zip").read_bytes()
+    (tmp_path / "d.zip").write_bytes(whole.replace(png(1)[-30:], bytes(30)))
+    with tarfile.open(tmp_path / "d.tar", "w") as tar:
+        tar.add(tmp_path / "d.zip", "0.png")
+    (tmp_path / "d.tar").write_bytes((tmp_path / "d.tar").read_bytes()[:700])
+
+    found = read(tmp_path / "d.zip", skip=1)
+
+    assert (len(found), found.skipped.listed[0][0]) == (2, "1.png")
+    assert "Bad CRC" in found.skipped.listed[0][1]
+    with pytest.raises(BadRequest, match=r"d\.tar cannot be read as an archive"):
+        read(tmp_path / "d.tar")
+
+
+def test_a_locked_npz_is_an_error_that_names_it(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((3, 4, 5), np.uint8))
+    data = bytearray((tmp_path / "x.npz").read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    data[6] |= 1
+    (tmp_path / "x.npz").write_bytes(data)
+
+    with pytest.raises(BadRequest, match=r"x\.npz cannot be read: .*password required"):
+        read(tmp_path / "x.npz")
+
+
+def test_a_picture_with_broken_exif_data_is_a_bad_item(tmp_path: Path) -> None:
+    save(tmp_path / "d" / "0.png", picture(0))
+    turned, maker_as_a_number = struct.pack(">HHI4s", 0x112, 3, 1, b"\0\6"), struct.pack(">HHIf", 0x10F, 11, 1, 1.0)
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + turned + maker_as_a_number + bytes(4)
+    Image.fromarray(picture(1)).save(tmp_path / "d" / "1.jpg", exif=exif)
+
+    found = read(tmp_path / "d", skip=1)
+
+    assert [name for name, _ in found.skipped.listed] == ["1.jpg"]
+
+
+def test_captions_may_be_long_and_hold_any_sign_but_a_lines_end(tmp_path: Path) -> None:
+    captions = ["long " * 40_000, "one\u2028two\x85three\ffour", '"quoted']
+    for index in range(3):
+        save(tmp_path / "d" / f"{index}.png", picture(index))
+    lines = ["file\tcaption", *(f"{index}.png\t{text}" for index, text in enumerate(captions))]
+    (tmp_path / "d" / "captions.tsv").write_bytes("\r\n".join(lines).encode())
+
+    found, by_file = read(tmp_path / "d"), read(tmp_path / "d", label="file")
+
+    assert found.columns["caption"] == captions
+    assert by_file.classes == ("0.png", "1.png", "2.png")
 
 
 def test_members_that_lead_out_of_an_archive_are_refused_and_links_never_followed(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import gzip
 import re
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
@@ -16,7 +15,7 @@ from numpy.lib import format as npy
 
 from genplatform.errors import BadRequest
 from genworkers.data.bounds import BadItem, Skipped
-from genworkers.data.files import HIGHEST_RATIO, SMALL, Files
+from genworkers.data.files import BROKEN, HIGHEST_RATIO, SMALL, Files
 from genworkers.data.kept import Gathering, KeptPictures
 
 PIECE = 4 << 20
@@ -26,8 +25,6 @@ _IDX = re.compile(r"(?:^|[-._/])idx([13])[-._]ubyte(?:\.gz)?$")
 _IDX_BYTES = 8  # the code of unsigned bytes
 PICTURES = ("x", "images", "pictures", "image", "data", "arr_0")
 LABELS = ("label", "labels", "y", "arr_1")
-
-_BROKEN = (OSError, EOFError, ValueError, zlib.error, struct.error, zipfile.BadZipFile)
 
 
 def is_idx(name: str) -> bool:
@@ -208,5 +205,5 @@ def _whole(name: str) -> Iterator[None]:
         yield
     except BadItem as error:
         raise BadRequest(f"{name} {error}.") from None
-    except _BROKEN as error:
+    except BROKEN as error:
         raise BadRequest(f"{name} cannot be read: {error}.", "Check that it is whole.") from error

@@ -7,9 +7,12 @@ whose name does, and what is no regular file are told as left out, and never fol
 from __future__ import annotations
 
 import glob
+import lzma
 import os
+import struct
 import tarfile
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -24,6 +27,19 @@ MOST_FILE_BYTES = 1 << 30  # of one picture or document
 # Deflate reaches 1032; pictures and tables of any use stay far below.
 HIGHEST_RATIO = 200
 SMALL = 16 << 20
+
+# What is raised where a file or an archive is damaged, cut off, or locked with a password.
+BROKEN = (
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+)
 
 T = TypeVar("T")
 
@@ -50,8 +66,11 @@ class Files(ABC):
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes, when these are not too many."""
-        with self.open(name) as file:
-            data = file.read(MOST_FILE_BYTES + 1)
+        try:
+            with self.open(name) as file:
+                data = file.read(MOST_FILE_BYTES + 1)
+        except BROKEN as error:
+            raise BadItem(f"cannot be read: {error}") from error
         if len(data) > MOST_FILE_BYTES:
             raise BadItem(f"has more than {MOST_FILE_BYTES:,} bytes")
         return data
@@ -107,7 +126,7 @@ class ZipFiles(Files):
         """Open a member for reading; it yields no more than it declares."""
         try:
             return self._archive.open(name)
-        except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        except BROKEN as error:
             raise BadItem(f"cannot be read: {error}") from error
 
 
@@ -118,7 +137,7 @@ class TarFiles(Files):
         super().__init__(path.name)
         self._archive = _opened(path, lambda: tarfile.open(path, "r:"))  # noqa: SIM115 - open as long as this is
         self._members = {}
-        for member in self._archive:
+        for member in _opened(path, self._archive.getmembers):
             if member.isdir():
                 continue
             why = _unsafe(member.name) or ("" if member.isreg() else "is no regular file")
@@ -179,5 +198,5 @@ def _unsafe(name: str) -> str:
 def _opened(path: Path, open_it: Callable[[], T]) -> T:
     try:
         return open_it()
-    except (OSError, zipfile.BadZipFile, tarfile.TarError, NotImplementedError) as error:
+    except BROKEN as error:
         raise BadRequest(f"{path.name} cannot be read as an archive: {error}.", "Make it again.") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import warnings
 from collections import Counter
@@ -56,7 +55,9 @@ class Decoder:
             raise BadItem(f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
         except UnidentifiedImageError:
             raise BadItem("is not an image" if data else "is empty") from None
-        except (OSError, SyntaxError, ValueError, EOFError, TypeError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # its decoders raise what they like
             raise BadItem(f"cannot be decoded: {error}") from None
 
     def _array(self, image: Image.Image) -> Array:
@@ -137,7 +138,8 @@ def _captioned(files: Files, label: str | None) -> list[_Item]:
         text = files.read(CAPTIONS).decode("utf-8-sig")
     except (BadItem, UnicodeDecodeError) as error:
         raise BadRequest(f"{CAPTIONS} of {files.title} cannot be read: {error}.", "Save it as UTF-8.") from None
-    table = csv.reader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
+    # Of all that is a line's end to Unicode, a caption may hold what is none to an editor.
+    table = (line.rstrip("\n").split("\t") for line in io.StringIO(text, newline=None))
     head = next(table, [])
     file_column = next((name for name in FILE_COLUMNS if name in head), None)
     if file_column is None:
@@ -150,10 +152,10 @@ def _captioned(files: Files, label: str | None) -> list[_Item]:
     return list(_lines(table, head, file_column, label))
 
 
-def _lines(table: Any, head: list[str], file_column: str, label: str | None) -> Iterator[_Item]:
+def _lines(table: Iterator[list[str]], head: list[str], file_column: str, label: str | None) -> Iterator[_Item]:
     for line in table:
         row = dict(zip(head, line, strict=False)) | dict.fromkeys(head[len(line) :], "")
         name = row.pop(file_column)
         if name:
             columns = {FOLDER: str(PurePosixPath(name).parent)} | row
-            yield _Item(name, row[label] if label is not None else None, columns)
+            yield _Item(name, row.get(label, name) if label is not None else None, columns)
