@@ -474,3 +474,14 @@ def test_parquet_files_of_images_are_read_with_their_labels(tmp_path: Path) -> N
     assert (len(found), found.shape, found.classes) == (6, (6, 5, 3), ("a", "b"))
     wanted = torch.from_numpy(picture(4)).permute(2, 0, 1).float() / 127.5 - 1
     assert torch.allclose(found.rows(torch.tensor([4]))["x"][0], wanted, atol=1e-6)
+
+
+def test_a_share_that_may_be_left_out_is_one_of_all_parquet_files(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    for part, good in enumerate([1, 3]):
+        images = [png(part * 3 + index) for index in range(good)] + [b"not an image"] * (3 - good)
+        pq.write_table(pa.table({"image": images}), tmp_path / "d" / f"{part}.parquet")
+
+    found = read(tmp_path / "d", skip=0.4)
+
+    assert (len(found), found.skipped.count, found.skipped.total) == (4, 2, 6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import struct
 import zipfile
@@ -12,14 +13,15 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
+from PIL import Image
 
 from genplatform.errors import BadRequest
 from genworkers.data.bounds import BadItem, Skipped
-from genworkers.data.files import BROKEN, HIGHEST_RATIO, SMALL, Files
+from genworkers.data.files import BROKEN, HIGHEST_RATIO, MOST_FILE_BYTES, SMALL, Files
 from genworkers.data.kept import Gathering, KeptPictures
 
 PIECE = 4 << 20
-MOST_LABELS = 1 << 30
+MOST_LABELS = 1 << 26
 
 _IDX = re.compile(r"(?:^|[-._/])idx([13])[-._]ubyte(?:\.gz)?$")
 _IDX_BYTES = 8  # the code of unsigned bytes
@@ -73,7 +75,7 @@ def _idx_pictures(files: Files, name: str, gathering: Gathering) -> int:
     return count
 
 
-def _idx_labels(files: Files, name: str, count: int) -> list[int]:
+def _idx_labels(files: Files, name: str, count: int) -> Sequence[int]:
     with _idx(files, name) as file, _whole(name):
         (found,) = _idx_head(file, name, 1)
         if found != count:
@@ -82,7 +84,7 @@ def _idx_labels(files: Files, name: str, count: int) -> list[int]:
             )
         data = _exactly(file, count)
         _nothing_more(file)
-    return list(data)
+    return data
 
 
 def _idx(files: Files, name: str) -> IO[bytes]:
@@ -98,7 +100,7 @@ def _idx_head(file: IO[bytes], name: str, dimensions: int) -> tuple[int, ...]:
     if (zeros, code, found) != (0, _IDX_BYTES, dimensions):
         raise BadRequest(f"{name} is no IDX file of {dimensions}-dimensional bytes.", "Check that it is whole.")
     sizes = struct.unpack(f">{dimensions}I", _exactly(file, 4 * dimensions))
-    if 0 in sizes[1:] or max(sizes[1:], default=1) > 65536 or sizes[0] > MOST_LABELS:
+    if 0 in sizes[1:] or math.prod(sizes[1:]) > _most_pixels() or sizes[0] > MOST_LABELS:
         raise BadRequest(f"{name} says that it holds {sizes}, which cannot be.", "Check that it is whole.")
     return sizes
 
@@ -132,6 +134,10 @@ def _npz_pictures(member: IO[bytes], name: str, key: str, gathering: Gathering) 
             f"{key} of {name} is {dtype} of {shape}, and not pictures.",
             "Pictures are numbers of (N, height, width) or (N, height, width, 1 or 3).",
         )
+    if math.prod(shape[1:3]) > _most_pixels():
+        raise BadRequest(
+            f"{key} of {name} holds pictures of more than {_most_pixels():,} pixels.", "Bring smaller ones."
+        )
     kept = np.dtype(np.uint8) if dtype == np.uint8 else np.dtype("<f4")
     gathering.expect(shape[1:], kept, shape[0])
     gathering.skipped.total = shape[0]
@@ -151,6 +157,8 @@ def _npz_labels(member: IO[bytes], name: str, key: str) -> Sequence[int | str]:
         raise BadRequest(
             f"{key} of {name} is {dtype} of {shape}, and not labels.", "Say data.label, or leave it out of the file."
         )
+    if shape[0] > MOST_LABELS or shape[0] * dtype.itemsize > MOST_FILE_BYTES:
+        raise BadRequest(f"{key} of {name} holds {shape[0]:,} labels, which are too many.", "Bring less.")
     found = np.frombuffer(_exactly(member, shape[0] * dtype.itemsize), dtype)
     return [str(one) for one in found] if dtype.kind == "U" else [int(one) for one in found]
 
@@ -164,6 +172,11 @@ def _npy_head(member: IO[bytes], what: str) -> tuple[tuple[int, ...], np.dtype[A
     if fortran and len(shape) > 1:
         raise BadRequest(f"{what} is stored column by column.", "Save it with np.ascontiguousarray.")
     return shape, dtype
+
+
+def _most_pixels() -> int:
+    # Pillow's own limit, which holds for whatever is decoded by it.
+    return Image.MAX_IMAGE_PIXELS or MOST_FILE_BYTES
 
 
 def _bounded(member: zipfile.ZipInfo) -> zipfile.ZipInfo:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from genplatform.errors import BadRequest
 from genworkers.data.bounds import BadItem, Skipped
-from genworkers.data.files import Files
+from genworkers.data.files import BROKEN, MOST_FILE_BYTES, Files
 from genworkers.data.images import Decoder
 from genworkers.data.kept import Gathering, KeptPictures
 
 COLUMNS = ("image", "img", "x", "picture", "bytes")
 LABELS = ("label", "labels", "class", "fine_label", "y")
-ROWS = 64
+ROWS = 16
 
 
 def is_parquet(name: str) -> bool:
@@ -23,6 +24,33 @@ def is_parquet(name: str) -> bool:
 
 def read_parquet(files: Files, options: Mapping[str, Any]) -> KeptPictures:
     """Read the pictures of all Parquet files, in the order of their names."""
+    names = [name for name in files.names if is_parquet(name)]
+    # Of all files first: a share that may be left out is one of all.
+    skipped = Skipped(files.title, options.get("skip", 0), sum(_rows_of(files, name) for name in names))
+    gathering, decoder = Gathering(files.title, options, skipped), Decoder(options)
+    for name in names:
+        with _table(files, name) as table:
+            column = _chosen(table.schema_arrow.names, options.get("column"), COLUMNS, name)
+            label = _chosen(table.schema_arrow.names, options.get("label"), LABELS, name)
+            if column is None:
+                some = ", ".join(table.schema_arrow.names[:20])
+                raise BadRequest(f"{name} has no column that is known to hold images.", f"Say data.column: {some}.")
+            at = 0
+            for batch in table.iter_batches(ROWS, columns=[one for one in (column, label) if one]):
+                for row in batch.to_pylist():
+                    _add(row, column, label, f"{name}#{at}", gathering, decoder)
+                    at += 1
+    return gathering.made()
+
+
+def _rows_of(files: Files, name: str) -> int:
+    with _table(files, name) as table:
+        return int(table.metadata.num_rows)
+
+
+@contextmanager
+def _table(files: Files, name: str) -> Iterator[Any]:
+    """Open one file; what a broken one raises becomes the user's error."""
     try:
         from pyarrow import ArrowException
         from pyarrow import parquet as pq
@@ -30,30 +58,13 @@ def read_parquet(files: Files, options: Mapping[str, Any]) -> KeptPictures:
         raise BadRequest(
             "Parquet files are read with pyarrow, which is not installed.", "Install genctl[parquet] on the nodes."
         ) from None
-    names = [name for name in files.names if is_parquet(name)]
-    skipped = Skipped(files.title, options.get("skip", 0), 0)
-    gathering, decoder = Gathering(files.title, options, skipped), Decoder(options)
-    for name in names:
-        try:
-            with files.open(name) as file:
-                table = pq.ParquetFile(file)
-                skipped.total += table.metadata.num_rows
-                column = _chosen(table.schema_arrow.names, options.get("column"), COLUMNS, name)
-                label = _chosen(table.schema_arrow.names, options.get("label"), LABELS, name)
-                if column is None:
-                    some = ", ".join(table.schema_arrow.names[:20])
-                    raise BadRequest(f"{name} has no column that is known to hold images.", f"Say data.column: {some}.")
-                at = 0
-                for batch in table.iter_batches(ROWS, columns=[one for one in (column, label) if one]):
-                    rows = batch.to_pylist()
-                    for row in rows:
-                        _add(row, column, label, f"{name}#{at}", gathering, decoder)
-                        at += 1
-        except BadItem as error:
-            raise BadRequest(f"{name} {error}.") from None
-        except (ArrowException, OSError) as error:
-            raise BadRequest(f"{name} cannot be read: {error}.", "Check that it is whole.") from error
-    return gathering.made()
+    try:
+        with files.open(name) as file:
+            yield pq.ParquetFile(file)
+    except BadItem as error:
+        raise BadRequest(f"{name} {error}.") from None
+    except (ArrowException, *BROKEN) as error:
+        raise BadRequest(f"{name} cannot be read: {error}.", "Check that it is whole.") from error
 
 
 def _add(
@@ -64,6 +75,8 @@ def _add(
         data = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(data, bytes):
             raise BadItem("holds no bytes of an image")
+        if len(data) > MOST_FILE_BYTES:
+            raise BadItem(f"has more than {MOST_FILE_BYTES:,} bytes")
         gathering.add(decoder.decode(data), _label(row, label))
     except BadItem as error:
         gathering.skipped.add(where, str(error))

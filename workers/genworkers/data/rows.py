@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ Array = np.ndarray[Any, Any]
 
 KEPT_FREE = 256 << 20
 BLOCK = 4 << 20
+# After so many bytes it is asked again whether others have room left.
+ASKED_EVERY = 64 << 20
 
 
 class Rows:
@@ -33,6 +36,7 @@ class Rows:
         self.row_bytes = max(1, math.prod(self.shape) * dtype.itemsize)
         self._file = tempfile.TemporaryFile(prefix="genctl-data-")  # noqa: SIM115 - open as long as this is
         self._digest = hashlib.sha256()
+        self._unasked = ASKED_EVERY
 
     def __len__(self) -> int:
         return self.count
@@ -42,26 +46,27 @@ class Rows:
         free = shutil.disk_usage(tempfile.gettempdir()).free - KEPT_FREE
         if rows * self.row_bytes > free:
             raise BadRequest(
-                f"The data takes {rows * self.row_bytes:,} bytes when it is decoded, and {max(0, free):,} are free.",
+                f"The data takes {rows * self.row_bytes:,} bytes more decoded, and {max(0, free):,} are free.",
                 f"Make room in {tempfile.gettempdir()} on the node, lower data.size, or bring less.",
             )
 
     def append(self, rows: Array) -> None:
         """Add rows: of this shape, or several of them."""
         data = np.ascontiguousarray(rows, dtype=self.dtype)
-        try:
+        count = data.nbytes // self.row_bytes
+        self._unasked += data.nbytes
+        if self._unasked >= ASKED_EVERY:
+            self.expect(count)
+            self._unasked = 0
+        with _keeping():
             self._file.write(data.data)
-        except OSError as error:
-            raise BadRequest(
-                f"The decoded data cannot be kept on the node: {error.strerror}.",
-                f"Make room in {tempfile.gettempdir()}, lower data.size, or bring less.",
-            ) from error
         self._digest.update(data.data)
-        self.count += data.nbytes // self.row_bytes
+        self.count += count
 
     def finish(self) -> str:
         """Make what was added readable, and return the digest of its shape, type and bytes."""
-        self._file.flush()
+        with _keeping():
+            self._file.flush()
         head = f"{self.dtype.str} {(self.count, *self.shape)}\n"
         return hashlib.sha256(head.encode() + self._digest.digest()).hexdigest()
 
@@ -76,3 +81,14 @@ class Rows:
         step = max(1, BLOCK // self.row_bytes)
         for start in range(0, self.count, step):
             yield self.take(np.arange(start, min(start + step, self.count)))
+
+
+@contextmanager
+def _keeping() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadRequest(
+            f"The decoded data cannot be kept on the node: {error.strerror}.",
+            f"Make room in {tempfile.gettempdir()}, lower data.size, or bring less.",
+        ) from error
