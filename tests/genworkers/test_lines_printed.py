@@ -72,6 +72,29 @@ def test_nothing_printed_is_no_transcript(tmp_path: Path) -> None:
     assert Transcript(tmp_path).close() is None
 
 
+@pytest.mark.parametrize("length", [10, 100_000])
+def test_a_transcript_that_no_disk_takes_is_none_and_says_why(tmp_path: Path, length: int) -> None:
+    (tmp_path / "head.part").symlink_to("/dev/full")
+    kept = Transcript(tmp_path)
+    for _ in range(3):
+        kept.add(line("x" * length))
+
+    whole = kept.close()
+
+    assert whole is None
+    assert "No space left" in str(kept.failed)
+
+
+def test_a_transcript_without_its_folder_is_none(tmp_path: Path) -> None:
+    kept = Transcript(tmp_path / "nowhere")
+    kept.add(line("one"))
+
+    whole = kept.close()
+
+    assert whole is None
+    assert isinstance(kept.failed, FileNotFoundError)
+
+
 def test_a_long_transcript_keeps_its_beginning_and_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transcript, "HEAD_BYTES", 1000)
     monkeypatch.setattr(transcript, "TAIL_BYTES", 1000)

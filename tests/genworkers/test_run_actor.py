@@ -18,6 +18,7 @@ from genplatform.store import Store
 from genworkers.models import model_digest
 from genworkers.recipes.gan import Gan
 from genworkers.training.actor import RunActor
+from genworkers.transcript import Transcript
 
 Platform = Any  # conftest.FakePlatform, which an importlib-mode test cannot import
 Answer = tuple[int, dict[str, Any]]
@@ -101,6 +102,18 @@ def test_what_a_run_said_before_it_failed_is_kept_with_its_last_word(
     assert run(run_order(platform.url, recipe="no-such-recipe")) == "failed"
 
     assert " 0 log Failed: " in kept_log(platform, store)[-1]
+
+
+@pytest.mark.parametrize(("recipe", "end", "door"), [("gan", "published", "/publish"), ("none", "failed", "/failed")])
+def test_a_run_ends_as_ever_when_the_disk_takes_nothing_of_what_it_says(
+    platform: Platform, run_order: Order, monkeypatch: pytest.MonkeyPatch, recipe: str, end: str, door: str
+) -> None:
+    monkeypatch.setattr(Transcript, "_open", lambda *_: Path("/dev/full").open("wb", buffering=2))
+
+    assert run(run_order(platform.url, recipe=recipe)) == end
+
+    assert len(platform.bodies(door)) == 1
+    assert "What it said could not be kept in the store: [Errno 28]" in platform.logs
 
 
 def test_only_the_last_checkpoints_are_kept(platform: Platform, store: Store, run_order: Order) -> None:
@@ -335,6 +348,7 @@ def test_a_name_in_the_store_that_is_taken_is_not_the_jobs_fault(
 KILLED = """
 import json, sys
 from genworkers.training.actor import RunActor
+from genworkers.transcript import Transcript
 actor = RunActor(json.loads(sys.argv[1]))
 actor.start()
 actor.join()

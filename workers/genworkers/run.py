@@ -11,6 +11,7 @@ import tempfile
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from genworkers.context import patiently
 from genworkers.failures import Failure, explain
 from genworkers.outbox import EVERY_SECONDS, Outbox
 from genworkers.stop import CANCEL, LOST
-from genworkers.transcript import Line, Transcript
+from genworkers.transcript import Line, Transcript, unkept
 
 log = logging.getLogger(__name__)
 
@@ -68,10 +69,19 @@ class OneRun(Actor):
         self._client.started({**self._ids, "node": self._node, "worker": self._order["actor"]})
         self._heartbeat.start()
         self._outbox.start()
-        with tempfile.TemporaryDirectory(prefix="genctl-log-", ignore_cleanup_errors=True) as folder:
+        with ExitStack() as until_the_end:
             if self.writes_down:
-                self._transcript = Transcript(Path(folder))
+                self._transcript = self._begin_transcript(until_the_end)
             return self._guarded()
+
+    def _begin_transcript(self, until_the_end: ExitStack) -> Transcript | None:
+        scratch = tempfile.TemporaryDirectory
+        try:
+            folder = until_the_end.enter_context(scratch(prefix="genctl-log-", ignore_cleanup_errors=True))
+        except OSError as error:
+            self._outbox.log(unkept(error))
+            return None
+        return Transcript(Path(folder))
 
     def _guarded(self) -> str:
         try:
@@ -110,7 +120,11 @@ class OneRun(Actor):
     def _keep_what_was_said(self) -> None:
         """Store what the Run said until now; once, before its end, for its log is one object."""
         transcript, self._transcript = self._transcript, None
-        whole = transcript.close() if transcript is not None else None
+        if transcript is None:
+            return
+        whole = transcript.close()
+        if transcript.failed is not None:
+            self._outbox.log(unkept(transcript.failed))
         if whole is not None and self._stop.reason != LOST:
             self._keep_log(whole, Store(self._order["store_url"]))
 
@@ -120,7 +134,7 @@ class OneRun(Actor):
         try:
             stored = patiently(lambda: store.put_file(transcript, key), LOG_SECONDS)
         except GenctlError as error:
-            self._outbox.log(f"What it said could not be kept in the store: {error.message}")
+            self._outbox.log(unkept(error.message))
         else:
             self._outbox.artifact("log", stored, None)
 

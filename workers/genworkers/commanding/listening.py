@@ -17,7 +17,7 @@ from genplatform.domain.log_lines import Stream
 from genworkers.commanding.child import Child
 from genworkers.commanding.sieve import Sieve
 from genworkers.outbox import Outbox
-from genworkers.transcript import Line, Transcript
+from genworkers.transcript import Line, Transcript, unkept
 
 BLOCK = 1 << 16
 MOST_BYTES_A_SECOND = 8 << 20
@@ -68,7 +68,10 @@ class Listening:
         with self._lock:
             self._closed.set()
             self._send(self._sieve.rest())
-            return self._transcript.close()
+            whole = self._transcript.close()
+            if self._transcript.failed is not None:
+                self._send([Line(unkept(self._transcript.failed), Stream.LOG, time.time())])
+            return whole
 
     def last_words(self) -> list[str]:
         """Return the last lines of standard error."""
