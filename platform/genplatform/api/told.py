@@ -16,8 +16,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from typing import Any
 
+from anyio import CancelScope
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from genplatform.api.problems import problem, unexpected
 from genplatform.api.uploads import LINES
@@ -43,25 +45,42 @@ def told(
     act: Callable[[], Line], status: int, progress: Progress, effects: Effects, request_id: str
 ) -> StreamingResponse:
     """Return the response that carries out `act` in a thread, and its effects once it has been answered."""
-    return StreamingResponse(_lines(act, status, progress, effects, request_id), media_type=LINES)
+    return _Told(act, status, progress, effects, request_id)
 
 
-async def _lines(
-    act: Callable[[], Line], status: int, progress: Progress, effects: Effects, request_id: str
-) -> AsyncIterator[bytes]:
-    last: asyncio.Future[Line] = asyncio.get_running_loop().create_future()
+class _Told(StreamingResponse):
+    """It is not over before `act` is, whoever has hung up: what the request holds meanwhile stays counted."""
 
-    async def carry_out() -> None:
-        last.set_result(await run_in_threadpool(_outcome, act, status, request_id))
-        await run_in_threadpool(effects.run)
+    def __init__(
+        self, act: Callable[[], Line], status: int, progress: Progress, effects: Effects, request_id: str
+    ) -> None:
+        self._task: asyncio.Task[None] | None = None
+        super().__init__(self._lines(act, status, progress, effects, request_id), media_type=LINES)
 
-    task = asyncio.create_task(carry_out())
-    _at_work.add(task)
-    task.add_done_callback(_at_work.discard)
-    while not last.done():
-        yield _line({"progress": asdict(progress)})
-        await asyncio.wait({last}, timeout=TELL_SECONDS)
-    yield _line(last.result())
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if self._task is not None:
+                with CancelScope(shield=True):
+                    await asyncio.wait({self._task})
+
+    async def _lines(
+        self, act: Callable[[], Line], status: int, progress: Progress, effects: Effects, request_id: str
+    ) -> AsyncIterator[bytes]:
+        last: asyncio.Future[Line] = asyncio.get_running_loop().create_future()
+
+        async def carry_out() -> None:
+            last.set_result(await run_in_threadpool(_outcome, act, status, request_id))
+            await run_in_threadpool(effects.run)
+
+        self._task = asyncio.create_task(carry_out())
+        _at_work.add(self._task)
+        self._task.add_done_callback(_at_work.discard)
+        while not last.done():
+            yield _line({"progress": asdict(progress)})
+            await asyncio.wait({last}, timeout=TELL_SECONDS)
+        yield _line(last.result())
 
 
 def _outcome(act: Callable[[], Line], status: int, request_id: str) -> Line:

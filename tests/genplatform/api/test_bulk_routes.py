@@ -241,6 +241,42 @@ def test_of_large_bodies_only_a_few_are_read_at_a_time() -> None:
     assert (before, after) == (LARGE_AT_ONCE, LARGE_AT_ONCE + 2)
 
 
+class HungUp(Upload):
+    """A request whose client leaves as soon as its body has been sent."""
+
+    async def __call__(self) -> Message:
+        return await super().__call__() if self._pieces else {"type": "http.disconnect"}
+
+
+def test_a_large_body_counts_until_its_submit_is_over_though_its_client_hung_up() -> None:
+    go_on = threading.Event()
+
+    def act() -> dict[str, Any]:
+        go_on.wait(60)
+        return {}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await told.told(act, 201, Progress(), Effects(), "req_1")(scope, receive, send)
+
+    async def run() -> tuple[int, int]:
+        bodies = Bodies(app)
+        gone = [HungUp([b"x" * (2 * LARGE), b"x"]) for _ in range(LARGE_AT_ONCE)]
+        tasks = [asyncio.create_task(bodies(HEAD, upload, nobody)) for upload in gone]
+        await asyncio.wait(tasks, timeout=0.2)  # whoever can end does
+        waiting = HungUp([b"x" * (2 * LARGE), b"x"])
+        tasks.append(asyncio.create_task(bodies(HEAD, waiting, nobody)))
+        await asyncio.wait(tasks, timeout=0.2)
+        before = waiting.asked
+        go_on.set()
+        await asyncio.gather(*tasks)
+        return before, waiting.asked
+
+    before, after = asyncio.run(run())
+
+    assert (before, after) == (1, 2)
+
+
 def test_a_body_that_stops_coming_is_not_waited_for() -> None:
     async def receive() -> Message:
         await asyncio.Event().wait()
