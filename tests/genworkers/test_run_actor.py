@@ -108,7 +108,7 @@ def test_what_a_run_said_before_it_failed_is_kept_with_its_last_word(
 def test_a_run_ends_as_ever_when_the_disk_takes_nothing_of_what_it_says(
     platform: Platform, run_order: Order, monkeypatch: pytest.MonkeyPatch, recipe: str, end: str, door: str
 ) -> None:
-    monkeypatch.setattr(Transcript, "_open", lambda *_: Path("/dev/full").open("wb", buffering=2))
+    monkeypatch.setattr(Transcript, "_open", lambda *_: Path("/dev/full").open("wb", buffering=2))  # noqa: SIM115
 
     assert run(run_order(platform.url, recipe=recipe)) == end
 

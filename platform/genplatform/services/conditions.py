@@ -10,7 +10,7 @@ from genplatform.catalog import Transaction
 from genplatform.domain.names import ModelRef
 from genplatform.errors import BadSpec, NotFound, SpecProblem
 from genplatform.services.plans import Plan
-from genplatform.spec import MAX_PROBLEMS, RecipeBook, at_most, condition_problems
+from genplatform.spec import MAX_PROBLEMS, Conditions, RecipeBook, at_most
 
 
 def refuse_conditions(tx: Transaction, tenant: str, plans: Sequence[Plan], recipes: RecipeBook) -> None:
@@ -23,16 +23,21 @@ def refuse_conditions(tx: Transaction, tenant: str, plans: Sequence[Plan], recip
     if not wishing:
         return
     makers: dict[str | None, Plan] = {plan.publishes: plan for plan in plans if plan.publishes is not None}
-    schemas: dict[ModelRef, tuple[Mapping[str, Any] | None, bool]] = {}
+    taken: dict[ModelRef, Conditions | None] = {}
+    good: set[tuple[ModelRef, str | None]] = set()  # a hundred thousand jobs wish for a few classes
     problems: list[SpecProblem] = []
     for plan in wishing:
         assert plan.model is not None  # noqa: S101 - of those that wish
-        if plan.model not in schemas:
-            schemas[plan.model] = _schema(tx, tenant, plan, makers, recipes)
-        schema, known = schemas[plan.model]
-        if known:
-            found = condition_problems(str(plan.model), schema, json.loads(plan.cond or "{}"))
-            problems += [plan.problem(one.message, "cond", one.hint) for one in found]
+        if (plan.model, plan.cond) in good:
+            continue
+        if plan.model not in taken:
+            schema, known = _schema(tx, tenant, plan, makers, recipes)
+            taken[plan.model] = Conditions(str(plan.model), schema) if known else None
+        conditions = taken[plan.model]
+        found = conditions.problems(json.loads(plan.cond or "{}")) if conditions is not None else []
+        if not found:
+            good.add((plan.model, plan.cond))
+        problems += [plan.problem(one.message, "cond", one.hint) for one in found]
         if len(problems) > MAX_PROBLEMS:
             break
     if problems:

@@ -20,7 +20,7 @@ from genplatform.errors import BadRequest, Fenced
 from genplatform.services import wire
 from genplatform.services.context import Effects, Wiring
 from genplatform.services.endings import succeed_job
-from genplatform.spec import parse_stored, published_name
+from genplatform.spec import parse_stored, published_name, schema_fault
 
 
 def publish_model(w: Wiring, key: RunKey, body: wire.PublishModel) -> dict[str, Any]:
@@ -29,6 +29,12 @@ def publish_model(w: Wiring, key: RunKey, body: wire.PublishModel) -> dict[str, 
     if made.key != layout.model(key.tenant, made.digest):
         raise BadRequest(
             f"The model's key {made.key!r} is not the one of its digest.", "Put it where layout.model says."
+        )
+    fault = schema_fault(made.card.get("cond"))
+    if fault is not None:
+        raise BadRequest(
+            f"The `cond` of the model's card is no JSON Schema of conditions. {fault}",
+            "Leave it out, or publish what the recipe's conditions are.",
         )
     effects = Effects()
     with w.catalog.write() as tx:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from genplatform.spec.conditions import condition_problems
+from genplatform.spec.conditions import Conditions, schema_fault
 from genplatform.spec.data import is_path
 from genplatform.spec.demand import (
     deadline_at,
@@ -28,6 +28,7 @@ __all__ = [
     "MAX_PROBLEMS",
     "MOST_BYTES",
     "CommandSpec",
+    "Conditions",
     "Find",
     "GenerateSpec",
     "JobDocument",
@@ -35,7 +36,6 @@ __all__ = [
     "RecipeBook",
     "TrainSpec",
     "at_most",
-    "condition_problems",
     "deadline_at",
     "demand",
     "demand_of",
@@ -48,4 +48,5 @@ __all__ = [
     "problem_of",
     "published_name",
     "retry_policy",
+    "schema_fault",
 ]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from small_platform import TENANT, SmallPlatform, generate, train
 
 from genplatform.domain.keys import JobKey
-from genplatform.errors import BadSpec, NotFound
+from genplatform.errors import BadRequest, BadSpec, NotFound
 from genplatform.services import models, runs
 
 
@@ -53,6 +56,40 @@ def test_a_condition_is_held_against_the_version_that_is_there(p: SmallPlatform)
         with pytest.raises(BadSpec) as caught:
             p.submit(generate(model=model, more=f"cond: {cond}\n"))
         assert caught.value.problems[0].path == "cond"
+
+
+def test_conditions_are_held_against_a_schema_once_each_and_not_once_a_job(
+    p: SmallPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p.trained("digits", {"card": {"cond": CLASSES}})
+    asked = 0
+    iter_errors = Draft202012Validator.iter_errors
+
+    def counted(*arguments: Any, **more: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return iter_errors(*arguments, **more)
+
+    def submitted(name: str, count: int) -> int:
+        before = asked
+        wishes = [generate(f"{name}{n}", model="digits@1", more=f"cond: {{class: {n % 2}}}\n") for n in range(count)]
+        p.submit("---\n".join(wishes))
+        return asked - before
+
+    monkeypatch.setattr(Draft202012Validator, "iter_errors", counted)
+
+    assert submitted("few", 2) == submitted("many", 60) > 0
+
+
+@pytest.mark.parametrize("cond", [{"type": 5}, {"properties": {"class": {"pattern": "("}}}, ["class"]])
+def test_a_model_whose_conditions_are_no_schema_is_not_published(p: SmallPlatform, cond: object) -> None:
+    job_id = p.one(train("digits"))
+    node = p.trainer(p.open(job_id))
+
+    with pytest.raises(BadRequest, match=r"The `cond` of the model's card is no JSON Schema"):
+        node.publish(card={"cond": cond})
+
+    assert p.job(job_id)["model"] is None
 
 
 def test_a_condition_of_a_model_to_come_is_held_against_its_recipe(p: SmallPlatform) -> None:

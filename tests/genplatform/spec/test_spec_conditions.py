@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
 
-from genplatform.spec import condition_problems
+from genplatform.spec import Conditions
 
 NAMED: dict[str, Any] = {
     "additionalProperties": False,
@@ -20,7 +21,7 @@ NAMED: dict[str, Any] = {
 
 @pytest.mark.parametrize("cond", [{}, {"class": "cat"}, {"class": 1}, {"class": None}, {"strength": 5}])
 def test_a_condition_that_the_model_takes_is_good(cond: dict[str, Any]) -> None:
-    assert condition_problems("digits@1", NAMED, cond) == []
+    assert Conditions("digits@1", NAMED).problems(cond) == []
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_a_condition_that_the_model_takes_is_good(cond: dict[str, Any]) -> None:
 def test_one_that_it_does_not_take_is_told_with_its_place(
     cond: dict[str, Any], path: str, message: str, hint: str
 ) -> None:
-    (problem,) = condition_problems("digits@1", NAMED, cond)
+    (problem,) = Conditions("digits@1", NAMED).problems(cond)
 
     assert problem.path == path
     assert message in problem.message
@@ -44,7 +45,39 @@ def test_one_that_it_does_not_take_is_told_with_its_place(
 
 
 def test_a_model_without_conditions_takes_none() -> None:
-    (problem,) = condition_problems("noise@1", None, {"class": "cat"})
+    (problem,) = Conditions("noise@1", None).problems({"class": "cat"})
 
     assert problem.message == "cond: noise@1 takes no condition."
-    assert condition_problems("noise@1", None, {}) == []
+    assert Conditions("noise@1", None).problems({}) == []
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": 5},
+        {"properties": []},
+        {"properties": {"class": {"type": "string", "pattern": "("}}},
+        {"$ref": "#/nowhere"},
+        {"$ref": "#"},
+        {"properties": {"class": {"anyOf": [True, {"type": ["string", "null"]}]}}, "required": 1},
+        ["class"],
+    ],
+)
+def test_a_broken_schema_in_a_models_card_is_one_clear_problem(schema: Any) -> None:
+    (problem,) = Conditions("digits@1", schema).problems({"class": 1})
+
+    assert problem.path == "cond"
+    assert "the conditions that digits@1 says it takes are no JSON Schema" in problem.message
+
+
+@pytest.mark.timeout(20)
+def test_a_schema_elsewhere_is_not_fetched() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        door.setblocking(False)
+        schema = {"$ref": f"http://127.0.0.1:{door.getsockname()[1]}/schema.json"}
+
+        (problem,) = Conditions("digits@1", schema).problems({"class": 1})
+
+        with pytest.raises(BlockingIOError):
+            door.accept()
+    assert "Unresolvable" in problem.message
