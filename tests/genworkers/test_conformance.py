@@ -71,6 +71,7 @@ def test_a_recipe_of_ones_own_that_is_right_passes(tmp_path: Path) -> None:
         (HEAD, "{}:Yours", "has no recipe Yours"),
         (HEAD + "class Other(Mine):\n    pass\n", "{}", "has 2 recipes"),
         ("1 +", "{}", "SyntaxError"),
+        ("raise SystemExit(0)", "{}", "SystemExit"),
         ("", "{}/missing.py", "There is no file"),
     ],
 )

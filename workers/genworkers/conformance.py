@@ -299,18 +299,18 @@ def results(target: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Run every check; yield `{check, ok, message}` as each ends."""
     try:
         recipe = find(target)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         yield {"check": "import", "ok": False, "message": _told(error)}
         return
     yield {"check": "import", "ok": True, "message": f"{recipe.__name__} ({recipe.modality})"}
     for name, check in Suite(recipe, params).checks():
         try:
             yield {"check": name, "ok": True, "message": check()}
-        except Exception as error:  # the recipe is another's code: whatever it raises is what was found
+        except (Exception, SystemExit) as error:  # the recipe is another's code: whatever it raises is what was found
             yield {"check": name, "ok": False, "message": _told(error)}
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     return str(error) if isinstance(error, NotAsExpected) else f"{type(error).__name__}: {error}"
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Path
 from fastapi import Query as InQuery
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from genplatform.api.deps import Page, Ref, Tenant, Wired
 from genplatform.api.shapes import Item, Outputs, shape
@@ -37,15 +36,19 @@ def show_output(w: Wired, tenant: Tenant, ref: Ref, index: Index) -> JSONRespons
 @router.get("/{index}/content", responses={200: {"content": {"image/png": {}}, "description": "The bytes."}})
 def output_content(w: Wired, tenant: Tenant, ref: Ref, index: Index) -> Response:
     """Return the bytes of an item's first file."""
-    source, mime = outputs.content(w, tenant, ref, index)
+    source, mime, size = outputs.content(w, tenant, ref, index)
     # Its length is told first: a file that breaks off in between is seen to be cut.
-    size = source.seek(0, os.SEEK_END)
-    source.seek(0)
     media_type = mime if mime in _INERT_TYPES else "application/octet-stream"
-    return StreamingResponse(_blocks(source), media_type=media_type, headers={"content-length": str(size)})
+    return _Content(source, media_type=media_type, headers={"content-length": str(size)})
 
 
-def _blocks(source: BinaryIO) -> Iterator[bytes]:
-    with source:
-        while block := source.read(BLOCK):
-            yield block
+class _Content(StreamingResponse):
+    """The bytes of an open file, closed whenever its client leaves."""
+
+    def __init__(self, source: BinaryIO, **more: Any) -> None:
+        self._source = source
+        super().__init__(iter(lambda: source.read(BLOCK), b""), **more)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._source:
+            await super().__call__(scope, receive, send)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -11,7 +12,7 @@ from genplatform.domain import layout
 from genplatform.domain.filenames import shown
 from genplatform.domain.job import JobKind
 from genplatform.domain.states import ShardState
-from genplatform.errors import BadRequest, NotFound
+from genplatform.errors import BadRequest, NotFound, Unavailable
 from genplatform.services import lookup
 from genplatform.services.context import Wiring
 
@@ -44,10 +45,19 @@ def show(w: Wiring, tenant: str, ref: str, index: int) -> dict[str, Any]:
     return item | {"uri": w.store.uri(key)}
 
 
-def content(w: Wiring, tenant: str, ref: str, index: int) -> tuple[BinaryIO, str]:
-    """Open an item's first file, and return it with its media type; the caller closes it."""
+def content(w: Wiring, tenant: str, ref: str, index: int) -> tuple[BinaryIO, str, int]:
+    """Open an item's first file, and return it with its media type and its size; the caller closes it."""
     _, item, key = _find(w, tenant, ref, index)
-    return w.store.open(key), item["files"][0]["mime"]
+    source = w.store.open(key)
+    try:
+        size = source.seek(0, os.SEEK_END)
+        source.seek(0)
+    except Exception as error:  # client libraries raise errors of their own, of no common kind
+        source.close()
+        raise Unavailable(
+            f"Item {index} cannot be read from the store: {type(error).__name__}.", "Ask again in a moment."
+        ) from error
+    return source, item["files"][0]["mime"], size
 
 
 def _find(w: Wiring, tenant: str, ref: str, index: int) -> tuple[JobRow, dict[str, Any], str]:

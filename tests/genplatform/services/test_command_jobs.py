@@ -26,7 +26,7 @@ def test_what_a_command_left_is_published_and_its_job_succeeds(p: SmallPlatform)
     listed = outputs.ls(p.w, TENANT, c)
     assert [(i["index"], i["path"]) for i in listed["items"]] == [(0, "a/one two.bin"), (1, "b.txt")]
     assert outputs.show(p.w, TENANT, c, 1)["uri"] == p.w.store.uri(f"{layout.files(node.key)}/b.txt")
-    source, mime = outputs.content(p.w, TENANT, c, 0)
+    source, mime, _ = outputs.content(p.w, TENANT, c, 0)
     with source:
         assert (source.read(), mime) == (b"a/one=20two.bin", "application/octet-stream")
     assert verify.verify(p.w.catalog, p.w.store, deep=True) == []
