@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path as File
 from typing import Annotated
 
@@ -24,7 +25,7 @@ from genplatform.errors import BadRequest, TooLarge
 from genplatform.services import uploads
 
 PIECE = 1 << 20
-# What is left to everybody else on the disk where bodies are written.
+# What is left to everybody else on the disks where bodies are written and kept.
 KEPT_FREE = 1 << 30
 
 router = APIRouter(prefix="/uploads", tags=["uploads"])
@@ -43,10 +44,12 @@ async def put_upload(request: Request, w: Wired, tenant: Tenant, digest: Digest)
     """Send bytes ahead of a job that names them, such as its data: `source: upload:DIGEST/NAME`."""
     declared = request.headers.get("content-length", "")
     with tempfile.NamedTemporaryFile(prefix="genctl-upload-") as file:
-        _refuse_too_large(file.name, int(declared) if declared.isdecimal() else 0)
+        there = w.store.disk()
+        places = [File(file.name), *([there] if there else [])]
+        _refuse_too_large(places, int(declared) if declared.isdecimal() else 0)
         found = hashlib.sha256()
         async for piece in _pieces(request):
-            _refuse_too_large(file.name, len(piece))
+            _refuse_too_large(places[:1], len(piece))
             found.update(piece)
             await run_in_threadpool(file.write, piece)
         if found.hexdigest() != digest:
@@ -54,6 +57,7 @@ async def put_upload(request: Request, w: Wired, tenant: Tenant, digest: Digest)
                 f"The bytes that came have the SHA-256 {found.hexdigest()}, and not {digest}.", "Send them again."
             )
         file.flush()
+        _refuse_too_large(places[1:], file.tell())
         return JSONResponse(await run_in_threadpool(uploads.keep, w, tenant, digest, File(file.name)))
 
 
@@ -77,7 +81,10 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
             return
 
 
-def _refuse_too_large(where: str, more: int) -> None:
-    free = shutil.disk_usage(where).free - KEPT_FREE
-    if more > free:
-        raise TooLarge(f"The upload needs {more:,} bytes more, and {max(0, free):,} are free.", "Send less.")
+def _refuse_too_large(places: Sequence[File], size: int) -> None:
+    """Raise TooLarge when so many bytes have no room in each of these places, which may lie on one disk."""
+    disks = [os.stat(place).st_dev for place in places]
+    for place, disk in zip(places, disks, strict=True):
+        more, free = size * disks.count(disk), shutil.disk_usage(place).free - KEPT_FREE
+        if more > free:
+            raise TooLarge(f"The upload needs {more:,} bytes more, and {max(0, free):,} are free.", "Send less.")

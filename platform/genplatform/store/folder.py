@@ -91,6 +91,10 @@ class FolderBackend:
         """Return the object's `file:///` URI."""
         return (self.root / key).as_uri()
 
+    def disk(self) -> Path:
+        """Return a folder that is there, on the disk where objects are written."""
+        return next(folder for folder in (self.root, *self.root.parents) if folder.is_dir())
+
     def check(self) -> None:
         """Write and remove a probe."""
         with self._failing(""), self._staged() as staged:

@@ -97,6 +97,9 @@ class ObjectBackend:
         """Return the object's URL as fsspec opens it."""
         return str(self._fs.unstrip_protocol(self._path(key)))
 
+    def disk(self) -> None:
+        """Return None: objects lie on no disk of this machine that is known."""
+
     def check(self) -> None:
         """Write and remove a probe."""
         with self._failing(""):

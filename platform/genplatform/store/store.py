@@ -126,6 +126,10 @@ class Store:
         """Return the object's absolute URI (`file:///...`, `s3://...`)."""
         return self._backend.uri(check_key(key))
 
+    def disk(self) -> Path | None:
+        """Return a folder on the disk of this machine where objects are written; None when it is none."""
+        return self._backend.disk()
+
     def check(self) -> None:
         """Return when the store can be written, else raise Unavailable."""
         self._backend.check()

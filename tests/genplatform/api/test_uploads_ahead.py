@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
+from typing import NamedTuple
 
+import pytest
 from fastapi.testclient import TestClient
 
+from genplatform.api.blobs import KEPT_FREE
 from genplatform.domain import layout
 from genplatform.services.context import Wiring
 
@@ -14,6 +18,10 @@ from genplatform.services.context import Wiring
 DATA = bytes(range(256)) * 20_000
 DIGEST = hashlib.sha256(DATA).hexdigest()
 PLACE = f"/api/v1/uploads/{DIGEST}"
+
+
+class Usage(NamedTuple):
+    free: int
 
 
 def test_bytes_of_any_length_are_kept_under_their_digest(api: TestClient, w: Wiring) -> None:
@@ -53,3 +61,20 @@ def test_more_than_the_disk_holds_is_refused_before_it_comes(api: TestClient) ->
     refused = api.put(PLACE, content=b"x", headers={"Content-Length": str(1 << 60)})
 
     assert refused.status_code == 413
+
+
+def test_a_disk_that_holds_the_copy_and_not_the_upload_too_is_not_filled(
+    api: TestClient, w: Wiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_pieces() -> Iterator[bytes]:
+        yield DATA
+
+    def asked(*free: int) -> list[int]:
+        there = w.store.disk()
+        of_store, of_copy = (KEPT_FREE + one for one in free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(of_store if place == there else of_copy))
+        return [api.put(PLACE, content=body).status_code for body in (in_pieces(), DATA)]
+
+    assert asked(len(DATA) - 1, 1 << 40) == [413, 413]
+    assert asked(2 * len(DATA) - 1, 2 * len(DATA) - 1) == [200, 413]
+    assert asked(2 * len(DATA), 2 * len(DATA)) == [200, 200]
