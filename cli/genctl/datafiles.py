@@ -17,7 +17,8 @@ Name = Callable[[str], str]
 SET = "data.source="
 _RELATIVE = re.compile(r"(\.{1,2}|~)/")
 # In JSON, documents in lines too: `"data": {... "source": "./..."`, of which the last text is replaced.
-_IN_JSON = re.compile(rb'("data"\s*:\s*\{[^{}]*?"source"\s*:\s*)("(?:\.{1,2}|~)/(?:[^"\\]|\\.)*")')
+# What stands before it may hold an object, such as `augment`.
+_IN_JSON = re.compile(rb'("data"\s*:\s*\{(?:[^{}]|\{[^{}]*\})*?"source"\s*:\s*)("(?:\.{1,2}|~)/(?:[^"\\]|\\.)*")')
 _MARKS = (b"./", b"~/")
 
 

@@ -40,14 +40,18 @@ data: {source: digits}
 
 @pytest.mark.parametrize("media_type", [JSON, LINES])
 def test_json_is_changed_in_the_same_places(media_type: str) -> None:
-    document = {"kind": "train", "env": {"source": "./kept"}, "data": {"size": 8, "source": './a "b"'}}
+    document = {
+        "kind": "train",
+        "env": {"source": "./kept"},
+        "data": {"size": 8, "augment": {"flip": True}, "source": './a "b"'},
+    }
     lines = [json.dumps(document), json.dumps({"data": {"source": "digits"}})]
     body = "\n".join(lines if media_type == LINES else lines[:1]).encode()
 
     changed = with_absolute_sources(body, media_type, BASE).splitlines()
 
     read = json.loads(changed[0])
-    assert read["data"] == {"size": 8, "source": '/jobs/mine/a "b"'}
+    assert read["data"] == {"size": 8, "augment": {"flip": True}, "source": '/jobs/mine/a "b"'}
     assert read["env"] == {"source": "./kept"}
     assert changed[1:] == body.splitlines()[1:]
 
