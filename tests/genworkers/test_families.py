@@ -19,7 +19,7 @@ from genworkers.data.sources import open_source
 from genworkers.generating.shard import claim_key, drawn_together, write_shard
 from genworkers.images import payload_sha256
 from genworkers.recipes import registry
-from genworkers.recipes.base import DataFacts, Recipe
+from genworkers.recipes.base import DataFacts, ItemShape, Recipe
 from genworkers.recipes.fitting import condition_on
 from genworkers.recipes.unet import UNet
 from genworkers.sampler import Sampler
@@ -134,6 +134,20 @@ def test_a_condition_names_its_classes_and_takes_numbers_for_names() -> None:
 def test_data_of_another_modality_is_refused() -> None:
     with pytest.raises(ValueError, match="learns from image data, and this is text"):
         registry.find("vae").configured({}, DataFacts("text"))
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (("", "cat"), "class of the data has a name of 0 characters"),
+        (tuple(map(str, range(10_001))), "data has 10,001 classes, and a model knows at most 10,000"),
+    ],
+)
+def test_classes_that_a_model_cannot_know_are_told_in_the_words_of_the_data(
+    classes: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        registry.find("flow").configured({}, DataFacts(shape=ItemShape(8, 8, 1), classes=classes))
 
 
 def test_classes_that_are_not_the_datas_are_refused() -> None:

@@ -15,9 +15,10 @@ from genworkers.recipes.randomness import uniform_rows
 
 LARGEST_SIDE = 1024
 MOST_CLASSES = 10_000
+LONGEST_CLASS = 200
 
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)] | None
-ClassName = Annotated[str, Field(min_length=1, max_length=200)]
+ClassName = Annotated[str, Field(min_length=1, max_length=LONGEST_CLASS)]
 Classes = Annotated[tuple[ClassName, ...], Field(max_length=MOST_CLASSES)] | None
 
 
@@ -39,10 +40,21 @@ def classed(config: RecipeConfig, data: DataFacts) -> RecipeConfig:
     """
     given = getattr(config, "classes")  # noqa: B009 - a family's own field, which mypy cannot see here
     if given is None:
+        _refuse_names(data.classes)
         return type(config).model_validate(config.model_dump() | {"classes": data.classes})
     if given and given != data.classes:
         raise ValueError(f"params.classes names {len(given)} classes, and the data has {len(data.classes)}, or others.")
     return config
+
+
+def _refuse_names(classes: Sequence[str]) -> None:
+    if len(classes) > MOST_CLASSES:
+        raise ValueError(f"The data has {len(classes):,} classes, and a model knows at most {MOST_CLASSES:,}.")
+    for name in classes:
+        if not 1 <= len(name) <= LONGEST_CLASS:
+            raise ValueError(
+                f"A class of the data has a name of {len(name):,} characters; possible are 1 to {LONGEST_CLASS}."
+            )
 
 
 def picture_shape(config: Any) -> tuple[int, int, int]:
