@@ -191,8 +191,8 @@ class Data(SpecPart):
     @model_validator(mode="after")
     def _takes_its_options(self) -> Data:
         if self.source in SOURCES:
-            for name in ("format", "size", "channels", "range", "column", "label"):
-                if getattr(self, name) is not None:
+            for name in ("format", "size", "fit", "channels", "range", "column", "label", "skip"):
+                if getattr(self, name) != type(self).model_fields[name].default:
                     raise refuse(f"the built-in source {self.source} takes no {name}", "Leave it out.")
         return self
 

@@ -58,6 +58,12 @@ def test_a_train_job_publishes_under_its_own_name_unless_told(load_text: Any) ->
     assert [(job.spec.name, job.spec.publish) for job in jobs] == [("a", "a"), ("b", "b")]
 
 
+def test_the_scheme_of_a_url_is_kept_in_small_letters(load_text: Any) -> None:
+    (found,) = load_text("kind: train\nrecipe: gan\ndata: {source: 'HTTPS://h/A?B'}")
+
+    assert found.spec.data.source == "https://h/A?B"
+
+
 def test_a_spec_survives_its_stored_form(load_text: Any) -> None:
     text = "{kind: train, recipe: gan, params: {dropout: 0.5}, labels: {a: b}, retry: {max: 1, on: [node_lost]}}"
     for job in load_text(f"{text}\n---\n" + GENERATE.replace("count", "resources: {workers: 1..4}, count")):
@@ -123,6 +129,8 @@ BAD_TRAIN = [
     ("data: {source: /a, skip: 1.5}", "data.skip", 2, 26, "not a number of items", "0.01"),
     ("data: {source: /a, range: [1, 0]}", "data.range", 2, 27, "no lower and higher end", "[0, 1]"),
     ("data: {source: digits, size: 8}", "data", 2, 7, "takes no size", "Leave it out"),
+    ("data: {source: digits, fit: pad}", "data", 2, 7, "takes no fit", "Leave it out"),
+    ("data: {source: digits, skip: 1}", "data", 2, 7, "takes no skip", "Leave it out"),
     ("data: {source: hf://mnist}", "data.source", 2, 16, "not supported yet", "Download it"),
     ("data: {source: ./folder}", "data.source", 2, 16, "from which folder on", "an absolute path"),
     ("split: {train: 0.5}", "split", 2, 8, "add up to 0.8, not to 1", ""),
