@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,8 @@ TRIES = 3
 PIECE = 1 << 20
 # What is left to everybody else on the disk where the copy lies.
 KEPT_FREE = 256 << 20
+# What stands behind a path may be a signature.
+_SIGNED = re.compile(r"\?[^\s'\"]*")
 
 
 def fetch_url(url: str, to: Path, pause: Callable[[float], None]) -> Path:
@@ -38,7 +41,7 @@ def fetch_url(url: str, to: Path, pause: Callable[[float], None]) -> Path:
     except ImportError as error:
         raise BadRequest(f"{_shown(url)} cannot be read: {error}.", "Install that on the nodes.") from error
     except Exception as error:  # every file system has errors of its own
-        reason = str(error) or type(error).__name__
+        reason = _SIGNED.sub("?...", str(error)) or type(error).__name__
         raise BadRequest(
             f"{_shown(url)} cannot be read: {reason}.", "Check the URL, and what the node may read."
         ) from error
@@ -75,5 +78,4 @@ def _copy(system: Any, name: str, to: Path) -> None:
 
 
 def _shown(url: str) -> str:
-    # What stands behind the path may be a signature.
     return url.partition("?")[0][:300]
