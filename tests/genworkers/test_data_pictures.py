@@ -392,6 +392,10 @@ def test_tables_that_may_not_be_read_are_an_error_at_once(tmp_path: Path) -> Non
 
     with pytest.raises(BadRequest, match=r"b\.parquet in d is a link that leads out"):
         read(tmp_path / "d")
+    npz = tmp_path / "d" / "x.npz"
+    npz.symlink_to(tmp_path / "b.parquet")
+    with pytest.raises(BadRequest, match=r"x\.npz in x\.npz is a link that leads out"):
+        open_source({"source": str(npz)}, [str(tmp_path)])
 
 
 def test_a_pattern_takes_the_files_that_match_it(tmp_path: Path) -> None:

@@ -34,6 +34,11 @@ def is_idx(name: str) -> bool:
     return bool(_IDX.search(name))
 
 
+def is_npz(name: str) -> bool:
+    """Tell whether a file's name says that it is an npz."""
+    return name.endswith(".npz")
+
+
 def read_idx(files: Files, options: Mapping[str, Any]) -> KeptPictures:
     """Read every IDX file of pictures, in the order of their names, with the labels beside each."""
     pictures = [name for name in files.names if (found := _IDX.search(name)) and found[1] == "3"]

@@ -31,7 +31,7 @@ _READERS: dict[str, Callable[[Files, Mapping[str, Any]], KeptPictures]] = {
     "parquet": parquet.read_parquet,
 }
 # Of these a file that may not be read is an error at once, as a broken one is.
-_WHOLE = {"idx": arrays.is_idx, "parquet": parquet.is_parquet}
+_WHOLE = {"idx": arrays.is_idx, "npz": arrays.is_npz, "parquet": parquet.is_parquet}
 _DEFAULTS = {"fit": "crop", "skip": 0}
 
 
@@ -87,12 +87,12 @@ def read_files(files: Files, data: Mapping[str, Any]) -> Dataset:
     kind = data.get("format") or told_format(files)
     if kind not in _READERS:
         raise BadRequest(f"There is no format {kind!r}.", f"Formats that exist: {', '.join(_READERS)}.")
-    if kind == "npz" and len(files.names) != 1:
-        raise BadRequest(f"{files.title} has {len(files.names):,} files; one npz is read.", "Name the file itself.")
     if kind in _WHOLE:
         for one in files.refused:
             if one.is_folder or _WHOLE[kind](one.name):
                 raise BadRequest(f"{plain(one.name)} in {files.title} {one.why}.", "Replace it by what it leads to.")
+    if kind == "npz" and len(files.names) != 1:
+        raise BadRequest(f"{files.title} has {len(files.names):,} files; one npz is read.", "Name the file itself.")
     return _READERS[kind](files, data)
 
 
@@ -101,7 +101,7 @@ def told_format(files: Files) -> str:
     names = [*files.names, *(one.name for one in files.refused)]
     if any(map(arrays.is_idx, names)):
         return "idx"
-    if len(names) == 1 and names[0].endswith(".npz"):
+    if len(names) == 1 and arrays.is_npz(names[0]):
         return "npz"
     if any(map(parquet.is_parquet, names)):
         return "parquet"
