@@ -101,3 +101,14 @@ def test_a_path_that_leads_out_of_the_folder_is_refused(
     assert ended.code == 2
     assert "leads out of the folder" in ended.err
     assert files(tmp_path) == {}
+
+
+def test_a_name_that_fills_its_bytes_is_copied(platform: CannedPlatform, genctl: Run, tmp_path: Path) -> None:
+    name = "日" * 83 + ".png"  # 253 bytes of the 255 that a name may have
+    platform.on("GET /api/v1/jobs/pictures", job())
+    platform.on(f"GET {AT}/outputs/0", item(0, name, b"zero"))
+    platform.on(f"GET {AT}/outputs/0/content", b"zero")
+
+    ended = genctl("outputs", "get", "pictures", "0", "--to", str(tmp_path / "to"))
+
+    assert (ended.code, files(tmp_path / "to")) == (0, {name: b"zero"})

@@ -131,7 +131,7 @@ def _get(client: Client, job: str, index: int, digest: str, path: Path) -> None:
                 return
         raise Conflict(f"{path} is there already, with other content.", "Give another folder with --to.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
+    part = path.with_name(f".{os.getpid()}.{index}.part")
     try:
         if client.download(job, index, part) != digest:
             raise Unavailable(
