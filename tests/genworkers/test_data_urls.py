@@ -62,6 +62,12 @@ def test_a_folder_of_an_object_store_is_copied_whole(tmp_path: Path) -> None:
     assert found == {"a/1.png": "a/1.png", "b/2.png": "b/2.png"}
 
 
+def test_a_file_whose_name_looks_like_a_pattern_is_read(site: str, tmp_path: Path) -> None:
+    (tmp_path / "site" / "x.npz").rename(tmp_path / "site" / "x[1].npz")
+
+    assert len(open_source({"source": f"{site}/x[1].npz"})) == 3
+
+
 @pytest.mark.parametrize("end", ["one/..", "two/."])
 def test_nothing_is_written_beside_the_folder_that_is_given(tmp_path: Path, end: str) -> None:
     system = fsspec.filesystem("memory")

@@ -18,6 +18,8 @@ TRIES = 3
 PIECE = 1 << 20
 # What is left to everybody else on the disk where the copy lies.
 KEPT_FREE = 256 << 20
+# What makes a path a pattern, for whoever opens the copy.
+_WILD = re.compile(r"[*?\[]")
 # What stands behind a path may be a signature.
 _SIGNED = re.compile(r"\?[^\s'\"]*")
 
@@ -48,7 +50,7 @@ def fetch_url(url: str, to: Path, pause: Callable[[float], None]) -> Path:
 
 
 def _fetch(url: str, to: Path) -> Path:
-    name = PurePosixPath(urlsplit(url).path).name
+    name = _WILD.sub("_", PurePosixPath(urlsplit(url).path).name)
     place = to / ("data" if name in ("", "..") else name)
     system, root = fsspec.core.url_to_fs(url)
     try:
