@@ -116,6 +116,18 @@ def test_a_run_ends_as_ever_when_the_disk_takes_nothing_of_what_it_says(
     assert "What it said could not be kept in the store: [Errno 28]" in platform.logs
 
 
+def test_a_run_on_a_node_without_a_temporary_folder_fails_with_its_reason(
+    platform: Platform, run_order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+
+    assert run(run_order(platform.url)) == "failed"
+
+    (failed,) = platform.bodies("/failed")
+    assert "No such file or directory" in failed["message"]
+    assert "What it said could not be kept in the store: [Errno 2]" in platform.logs
+
+
 def test_only_the_last_checkpoints_are_kept(platform: Platform, store: Store, run_order: Order) -> None:
     run(run_order(platform.url))
 
@@ -388,7 +400,7 @@ def test_no_scratch_is_left(
     platform: Platform, run_order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scratch = tmp_path / "scratch"
-    scratch.mkdir()
+    (scratch / "genctl-scratch-checkpoint-of-a-killed-one" / "checkpoint").mkdir(parents=True)
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
 
     run(run_order(platform.url))

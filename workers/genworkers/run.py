@@ -7,7 +7,6 @@ was asked to; cancelled; lost, when a newer Run stands, and then it says nothing
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from genworkers.actor import Actor
 from genworkers.context import patiently
 from genworkers.failures import Failure, explain
 from genworkers.outbox import EVERY_SECONDS, Outbox
+from genworkers.scratch import scratch, sweep
 from genworkers.stop import CANCEL, LOST
 from genworkers.transcript import Line, Transcript, unkept
 
@@ -69,19 +69,19 @@ class OneRun(Actor):
         self._client.started({**self._ids, "node": self._node, "worker": self._order["actor"]})
         self._heartbeat.start()
         self._outbox.start()
+        sweep()
         with ExitStack() as until_the_end:
             if self.writes_down:
                 self._transcript = self._begin_transcript(until_the_end)
             return self._guarded()
 
     def _begin_transcript(self, until_the_end: ExitStack) -> Transcript | None:
-        scratch = tempfile.TemporaryDirectory
         try:
-            folder = until_the_end.enter_context(scratch(prefix="genctl-log-", ignore_cleanup_errors=True))
+            folder = until_the_end.enter_context(scratch("log"))
         except OSError as error:
             self._outbox.log(unkept(error))
             return None
-        return Transcript(Path(folder))
+        return Transcript(folder)
 
     def _guarded(self) -> str:
         try:

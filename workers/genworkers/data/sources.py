@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +19,7 @@ from genworkers.data.dataset import Dataset
 from genworkers.data.fetching import Fetch, no_uploads
 from genworkers.data.files import Files, open_files
 from genworkers.data.kept import KeptPictures
+from genworkers.scratch import scratch
 
 SOURCES: dict[str, Callable[[], Dataset]] = {"digits": digits.load}
 
@@ -68,8 +67,8 @@ def read_path(path: str, data: Mapping[str, Any], folders: Sequence[str]) -> Dat
 
 def read_upload(upload: Upload, data: Mapping[str, Any], fetch: Fetch) -> Dataset:
     """Read what a client sent ahead; the copy of it goes when it is decoded."""
-    with tempfile.TemporaryDirectory(prefix="genctl-upload-") as scratch:
-        file = Path(scratch) / upload.name
+    with scratch("upload") as place:
+        file = place / upload.name
         fetch(upload.digest, file)
         return read_files(open_files(str(file)), data)
 
@@ -78,8 +77,8 @@ def read_url(url: str, data: Mapping[str, Any]) -> Dataset:
     """Read what lies elsewhere; the copy of it goes when it is decoded."""
     if urlsplit(url).scheme not in SCHEMES or "::" in url:
         raise BadRequest(f"Data cannot come from {plain(url)}.", f"Possible: {', '.join(SCHEMES)}; or a path.")
-    with tempfile.TemporaryDirectory(prefix="genctl-fetched-") as scratch:
-        return read_files(open_files(str(fetch_url(url, Path(scratch), time.sleep))), data)
+    with scratch("fetched") as place:
+        return read_files(open_files(str(fetch_url(url, place, time.sleep))), data)
 
 
 def read_files(files: Files, data: Mapping[str, Any]) -> Dataset:

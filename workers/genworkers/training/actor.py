@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
-from pathlib import Path
 
 from genplatform.store import Store
 from genworkers.run import OneRun
+from genworkers.scratch import scratch
 from genworkers.stop import CANCEL, LOST
 
 log = logging.getLogger(__name__)
@@ -35,8 +34,8 @@ class RunActor(OneRun):
             return self._let_go(trained.stopped, trained.state.step)
         self._keep_what_was_said()
         self._deliver()
-        with tempfile.TemporaryDirectory(prefix="genctl-model-") as scratch:
-            told = publish_model(store, self._order["tenant"], self._order, trained, Path(scratch))
+        with scratch("model") as folder:
+            told = publish_model(store, self._order["tenant"], self._order, trained, folder)
         if self._stop.reason in {LOST, CANCEL}:
             return self._let_go(self._stop.reason, trained.state.step)
         name = self._client.publish({"kind": "model", **self._ids, **told}).get("model")

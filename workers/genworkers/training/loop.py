@@ -8,10 +8,8 @@ checkpoint makes the very weights it would have made.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -28,6 +26,7 @@ from genworkers.data.sources import open_source
 from genworkers.recipes import registry
 from genworkers.recipes.base import IMAGE, DataFacts, Recipe
 from genworkers.sampler import Sampler
+from genworkers.scratch import scratch
 from genworkers.stop import CANCEL, LOST
 from genworkers.training import checkpoint
 from genworkers.training.evaluation import ROWS_UNDER_WAY, evaluate
@@ -191,8 +190,8 @@ class _Loop:
         self.ctx.sheet(draw_sheet(sampler.draw(seeds)), self.state.step)
 
     def _save(self) -> None:
-        with tempfile.TemporaryDirectory(prefix="genctl-checkpoint-") as scratch:
-            folder = Path(scratch) / "checkpoint"
+        with scratch("checkpoint") as place:
+            folder = place / "checkpoint"
             self.ctx.save(folder, checkpoint.write(self.state, folder, self.about), self.state.step)
         self.saved_at = self.state.step
         self.ctx.log(f"Saved a checkpoint at step {self.state.step:,}.")
@@ -210,8 +209,8 @@ class _Loop:
         """Return the newest whole checkpoint's state; say so whenever one cannot be used."""
         offered = self.ctx.checkpoints()
         for saved in offered:
-            with tempfile.TemporaryDirectory(prefix="genctl-checkpoint-") as scratch:
-                folder = Path(scratch) / "checkpoint"
+            with scratch("checkpoint") as place:
+                folder = place / "checkpoint"
                 try:
                     self.ctx.fetch(saved, folder)
                     state = checkpoint.read(folder, saved.sha256, self.recipe, self.about)
