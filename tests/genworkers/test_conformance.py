@@ -57,6 +57,15 @@ def test_what_is_wrong_is_found_by_its_check(tmp_path: Path, check: str) -> None
     assert check in failed
 
 
+def test_a_recipe_that_exits_passes_no_check(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.py"
+    path.write_text(HEAD + "    def step(self, batch, ctx):\n        raise SystemExit(0)\n")
+
+    steps = next(result for result in conformance.results(str(path), PARAMS) if result["check"] == "steps")
+
+    assert steps == {"check": "steps", "ok": False, "message": "SystemExit: 0"}
+
+
 def test_a_recipe_of_ones_own_that_is_right_passes(tmp_path: Path) -> None:
     path = tmp_path / "random.py"  # a name that the standard library has too
     path.write_text(HEAD)
