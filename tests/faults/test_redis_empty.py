@@ -11,14 +11,17 @@ import redis
 from long_work import ITEMS, TRAIN, claims_of, items_made_once, model_digest, submitted
 from whole_platform import WholePlatform, eventually, kill
 
+from genplatform.domain.shards import DEFAULT_SHARD_ITEMS
 from genplatform.local.ray_head import logical_cpus
+from genplatform.services.joining import MOST_SHARDS
 
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(600)]
 
 # Two of this size do not run beside a training run: the second one waits for the first.
 SIZE = logical_cpus(os.cpu_count() or 1) // 2
 HALF = "kind: generate\nname: {name}\nmodel: noise@1\ncount: {count}\nresources: {{cpus_per_worker: {size}}}\n"
-FEW = 5 * 64  # of so many shards that it does not join the pool that is at work, but waits for a place
+# Of so many shards that it does not join the pool that is at work, but waits for a place.
+FEW = (MOST_SHARDS + 1) * DEFAULT_SHARD_ITEMS
 # A heartbeat that Redis does not hear of costs the API two; a publication, one to three.
 LOST_HINTS = 8
 
