@@ -65,9 +65,8 @@ def test_a_flipped_bit_is_refused_or_means_nothing(good: Path, tmp_path: Path) -
             assert (header, list(read)) == (header_of(good), whole)
         except errors.BadRequest:
             refused += 1
-        else:
-            assert place < 10  # gzip's own header holds a time and a system that nobody reads
 
+    # Nobody reads the time and the system in gzip's header, nor the bits that pad its blocks.
     assert refused >= 300
 
 
