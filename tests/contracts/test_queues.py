@@ -20,7 +20,7 @@ __all__ = ["queues", "server"]  # fixtures, found by their names
 
 
 def test_a_server_that_is_up_answers_a_ping(queues: Queues) -> None:
-    queues.ping()
+    assert queues.ping() is None
 
 
 # Intake

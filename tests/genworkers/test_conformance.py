@@ -105,7 +105,7 @@ def test_the_command_shows_a_line_a_check_and_fails_when_one_does(tmp_path: Path
     lines = done.stdout.splitlines()
     assert lines[0].startswith("ok      import")
     assert [line for line in lines if line.startswith("FAILED")] == [
-        "FAILED  encode      NotImplementedError: The recipe mine does not say how to write wav."
+        "FAILED  encode      ValueError: The recipe mine does not say how to write wav."
     ]
 
 

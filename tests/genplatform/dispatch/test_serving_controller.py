@@ -66,6 +66,8 @@ def test_serving_is_not_touched_before_somebody_wishes(s: Served) -> None:
 
     s.tick()
 
+    assert s.serving.applied == 0
+
 
 def test_a_wish_is_applied_and_becomes_ready(s: Served) -> None:
     s.wish(max_replicas=2)

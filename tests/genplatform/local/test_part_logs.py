@@ -45,7 +45,7 @@ def test_the_supervisors_own_log_is_cut_too(local_home: LocalHome) -> None:
     with open(log, "ab") as out:
         out.write((logfile.LOG_BYTES + 1) * b"x")
 
-    eventually(lambda: log.stat().st_size == 0)
+    assert eventually(lambda: log.stat().st_size == 0)
 
 
 def test_only_one_old_file_is_kept(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ HOSTILE = {
 }
 
 
-def answer(body: bytes, media_type: str = "application/yaml", sets: Sequence[str] = ()) -> Sequence[Any]:
+def check_answered(body: bytes, media_type: str = "application/yaml", sets: Sequence[str] = ()) -> Sequence[Any]:
     """Load; return the jobs or the problems, and check that whatever is said is safe to print."""
     try:
         return load(body, media_type, BOOK, sets)
@@ -73,7 +73,7 @@ def answer(body: bytes, media_type: str = "application/yaml", sets: Sequence[str
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("media_type", ["application/yaml", "application/json"])
 def test_a_hostile_file_is_answered_soon_and_safely(name: str, media_type: str) -> None:
-    answer(HOSTILE[name].encode()[:MEGABYTE], media_type)
+    check_answered(HOSTILE[name].encode()[:MEGABYTE], media_type)
 
 
 def test_an_alias_bomb_dies_at_its_first_anchor() -> None:
@@ -104,24 +104,24 @@ PUNCTUATION = st.text(alphabet=st.sampled_from(list(":-?[]{},&*!|>'\"%@`#\n\t \\
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=200), st.sampled_from(["application/yaml", "application/json"]))
 def test_any_bytes_are_answered(body: bytes, media_type: str) -> None:
-    answer(body, media_type)
+    check_answered(body, media_type)
 
 
 @settings(max_examples=300, deadline=None)
 @given(PUNCTUATION)
 def test_any_punctuation_is_answered(text: str) -> None:
-    answer(text.encode())
-    answer(b"kind: train\nrecipe: gan\nparams: " + text.encode())
+    check_answered(text.encode())
+    check_answered(b"kind: train\nrecipe: gan\nparams: " + text.encode())
 
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(JOBS, min_size=1, max_size=3))
 def test_any_documents_are_answered_in_yaml_and_in_json(jobs: list[Any]) -> None:
-    answer(yaml.safe_dump_all(jobs, allow_unicode=True).encode("utf-8", "replace"))
-    answer(json.dumps(jobs).encode(), "application/json")
+    check_answered(yaml.safe_dump_all(jobs, allow_unicode=True).encode("utf-8", "replace"))
+    check_answered(json.dumps(jobs).encode(), "application/json")
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.one_of(PUNCTUATION, st.builds(lambda k, v: f"{k}={v}", WORDS, st.text(max_size=20) | PUNCTUATION)))
 def test_any_set_is_answered(text: str) -> None:
-    answer(b"{kind: train, recipe: gan}", sets=[text])
+    check_answered(b"{kind: train, recipe: gan}", sets=[text])

@@ -160,7 +160,7 @@ class Recipe(ABC, Generic[C]):
         A picture's is uint8 height x width x channels; a text's, its UTF-8 bytes.
         """
         if self.modality != IMAGE:
-            raise NotImplementedError(f"The recipe {self.name} does not say what its {self.modality} payloads are.")
+            raise ValueError(f"The recipe {self.name} does not say what its {self.modality} payloads are.")
         return pictures(out)
 
     def encode(self, payload: Payload, form: str, origin: Mapping[str, Any]) -> File:
@@ -169,5 +169,5 @@ class Recipe(ABC, Generic[C]):
         The same arguments give the same bytes.
         """
         if self.modality != IMAGE or form != "png":
-            raise NotImplementedError(f"The recipe {self.name} does not say how to write {form}.")
+            raise ValueError(f"The recipe {self.name} does not say how to write {form}.")
         return File(encode_png(payload, origin), MIME, "png")
