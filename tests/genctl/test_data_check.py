@@ -80,3 +80,15 @@ def test_data_that_is_not_there_and_files_without_a_training_are_told(tmp_path: 
 
     assert "no file or folder" in told["problems"][0]["message"]
     assert "none reads data" in none["error"]["message"]
+
+
+def test_pairs_are_told_with_what_they_are_made_of(genctl: Callable[..., Any], tmp_path: Path) -> None:
+    pictures(tmp_path / "pairs" / "A", 20)
+    pictures(tmp_path / "pairs" / "B", 20)
+    text = job(str(tmp_path / "pairs"), ", format: pairs")
+    (tmp_path / "job.yaml").write_text(text)
+
+    ended = genctl("data", "check", str(tmp_path / "job.yaml"))
+
+    assert ended.code == 0
+    assert "made of" in ended.out

@@ -84,11 +84,10 @@ def _reports(told: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _print(report: Mapping[str, Any]) -> None:
     from genctl import output, text
 
-    shape, skipped = report.get("shape"), report.get("skipped") or {}
+    skipped = report.get("skipped") or {}
     pairs = [("job", report["job"]), ("source", report["source"])]
-    if shape is not None:
-        size = f"{shape['width']}x{shape['height']}, {'grey' if shape['channels'] == 1 else 'colour'}"
-        pairs += [("items", f"{report['items']:,}"), ("pictures", size), ("digest", report["digest"])]
+    if "items" in report:
+        pairs += [("items", f"{report['items']:,}"), *_shapes(report), ("digest", report["digest"])]
     if skipped.get("count"):
         pairs.append(("left out", f"{skipped['count']:,}"))
     output.pairs(pairs)
@@ -103,6 +102,21 @@ def _print(report: Mapping[str, Any]) -> None:
         output.say(text.clean(f"Problem: {problem['message']} {problem['hint']}".strip()))
     if not report["problems"]:
         output.say("Nothing is wrong with it.")
+
+
+def _shapes(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what one item is, a line each."""
+    found = [("pictures", _size(report["shape"]))] if report.get("shape") else []
+    if "source_shape" in report:
+        found.append(("made of", _size(report["source_shape"])))
+    if "sound" in report:
+        samples, rate = report["sound"]["samples"], report["sound"]["rate"]
+        found.append(("sounds", f"{samples / rate:.4g} s of {rate:,} samples a second"))
+    return found
+
+
+def _size(shape: Mapping[str, int]) -> str:
+    return f"{shape['width']}x{shape['height']}, {'grey' if shape['channels'] == 1 else 'colour'}"
 
 
 def _print_parts(report: Mapping[str, Any]) -> None:

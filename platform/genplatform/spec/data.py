@@ -125,8 +125,8 @@ Skip = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "number", "minimum": 0, "maximum": 1}]}),
 ]
 
-FORMATS = ("images", "idx", "npz", "parquet")
-FORMATS_LATER = ("csv", "text", "jsonl", "audio", "pairs")
+FORMATS = ("images", "idx", "npz", "parquet", "csv", "pairs", "audio")
+FORMATS_LATER = ("text", "jsonl")
 FITS = ("crop", "pad", "stretch")
 
 
@@ -135,6 +135,23 @@ class Augment(SpecPart):
 
     flip: bool = Field(default=False, description="Whether every other picture, by chance, is mirrored.")
     shift: int = Field(default=0, ge=0, le=256, description="By how many pixels a picture is moved at most, each way.")
+
+
+class Pairs(SpecPart):
+    """Which picture of a pair is given to the model, and which it is to make of it."""
+
+    source: str = Field(
+        min_length=1, max_length=200, description="The folder of the pictures that are given, or the side: left, right."
+    )
+    target: str = Field(
+        min_length=1, max_length=200, description="The folder of the pictures that are made, or the side: left, right."
+    )
+
+    @model_validator(mode="after")
+    def _two(self) -> Pairs:
+        if self.source.strip("/") == self.target.strip("/"):
+            raise refuse(f"names {shown(self.source)} twice", "Name two folders, or left and right.")
+        return self
 
 
 class Data(SpecPart):
@@ -173,6 +190,22 @@ class Data(SpecPart):
         max_length=200,
         description="The column or array that holds the classes. Left out: told by its name.",
     )
+    pairs: Pairs | None = Field(
+        default=None,
+        description="Of a pair, what is given and what is made. Left out: folders A and B, else left and right.",
+    )
+    seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=600,
+        description="The length that sounds are cut or, with silence, filled up to. Left out: all must have one.",
+    )
+    rate: int | None = Field(
+        default=None,
+        ge=100,
+        le=384_000,
+        description="Samples a second that sounds are brought to. Left out: all must have one rate.",
+    )
     augment: Augment | None = Field(
         default=None, description="How pictures are changed a little each time that they are learned from."
     )
@@ -191,9 +224,11 @@ class Data(SpecPart):
     @model_validator(mode="after")
     def _takes_its_options(self) -> Data:
         if self.source in SOURCES:
-            for name in ("format", "size", "fit", "channels", "range", "column", "label", "skip"):
-                if getattr(self, name) != type(self).model_fields[name].default:
+            for name, field in type(self).model_fields.items():
+                if name not in ("source", "augment") and getattr(self, name) != field.default:
                     raise refuse(f"the built-in source {self.source} takes no {name}", "Leave it out.")
+        if self.pairs is not None and self.format not in (None, "pairs"):
+            raise refuse(f"data of the format {self.format} has no pairs", "Say format: pairs, or leave `pairs` out.")
         return self
 
 

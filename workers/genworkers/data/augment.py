@@ -33,16 +33,17 @@ class Augment:
         """Return the batch with its pictures changed; raises BadRequest where the items are no pictures."""
         if not self.flip and not self.shift:
             return batch
-        x = batch["x"]
-        if x.ndim != 4:
+        if batch["x"].ndim != 4:
             raise BadRequest("data.augment is for pictures, and these are none.", "Leave it out.")
         noise = _noise(seed, epochs.numpy(), indices.numpy())
+        # Both pictures of a pair alike.
+        return batch | {name: self._changed(batch[name], noise) for name in ("x", "source") if name in batch}
+
+    def _changed(self, x: Tensor, noise: np.ndarray[Any, np.dtype[np.uint64]]) -> Tensor:
         if self.flip:
             mirrored = torch.from_numpy((noise & np.uint64(1)).astype(bool))
             x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
-        if self.shift:
-            x = self._moved(x, noise)
-        return batch | {"x": x}
+        return self._moved(x, noise) if self.shift else x
 
     def _moved(self, x: Tensor, noise: np.ndarray[Any, np.dtype[np.uint64]]) -> Tensor:
         wide, (_, _, height, width) = np.uint64(2 * self.shift + 1), x.shape

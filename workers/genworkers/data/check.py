@@ -45,15 +45,20 @@ def report(data: Mapping[str, Any], shares: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _of_all(dataset: Dataset) -> dict[str, Any]:
-    height, width, channels = dataset.shape
     return {
         "name": dataset.name,
         "modality": dataset.modality,
         "digest": dataset.digest,
         "items": len(dataset),
-        "shape": {"height": height, "width": width, "channels": channels},
+        "shape": dataset.shape._asdict() if dataset.shape is not None else None,
         "classes": list(dataset.classes) or None,
-    }
+    } | _of_sources(dataset)
+
+
+def _of_sources(dataset: Dataset) -> dict[str, Any]:
+    shape, sound = getattr(dataset, "source_shape", None), getattr(dataset, "sound", None)
+    told = {} if shape is None else {"source_shape": shape._asdict()}
+    return told if sound is None else told | {"sound": sound._asdict()}
 
 
 def _of_skipped(dataset: Dataset, limit: float, problems: list[dict[str, str]]) -> dict[str, Any]:

@@ -48,8 +48,8 @@ class Dataset(ABC):
 
     @property
     @abstractmethod
-    def shape(self) -> ItemShape:
-        """The size of one picture."""
+    def shape(self) -> ItemShape | None:
+        """The size of one picture; None where items are none."""
 
     @abstractmethod
     def rows(self, indices: Tensor) -> dict[str, Tensor]:
@@ -91,6 +91,23 @@ class Pictures(Dataset):
         if self.labels is not None:
             batch["label"] = self.labels[indices]
         return batch
+
+
+@dataclass(frozen=True)
+class PairedPictures(Pictures):
+    """Pictures in memory, and those that they are to be made of."""
+
+    sources: Tensor
+
+    @property
+    def source_shape(self) -> ItemShape:
+        """The size of a picture that one is made of."""
+        _, channels, height, width = self.sources.shape
+        return ItemShape(height, width, channels)
+
+    def rows(self, indices: Tensor) -> dict[str, Tensor]:
+        """Return those pairs as a batch."""
+        return super().rows(indices) | {"source": self.sources[indices]}
 
 
 def content_of(item: np.ndarray[Any, Any]) -> int:

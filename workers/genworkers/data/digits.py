@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from genplatform.errors import NotFound
-from genworkers.data.dataset import Dataset, Pictures
+from genworkers.data.dataset import Dataset, PairedPictures, Pictures
 
 SIDE = 8
 
@@ -31,6 +31,15 @@ def load() -> Dataset:
         labels=torch.from_numpy(labels).long(),
         digest=digest.hexdigest(),
     )
+
+
+def outlines() -> Dataset:
+    """Return pairs: each digit's outline, what its brightness changes by from pixel to pixel, and the digit."""
+    digits = load()
+    x = digits.rows(torch.arange(len(digits)))["x"]
+    down, right = x.diff(dim=2, append=x[:, :, -1:]).abs(), x.diff(dim=3, append=x[..., -1:]).abs()
+    digest = hashlib.sha256(f"{digits.digest} outlines\n".encode()).hexdigest()
+    return PairedPictures("outlines of digits", x, digits.labels, digest, 1 - torch.maximum(down, right))
 
 
 def _file() -> Path:

@@ -50,12 +50,16 @@ class KeptPictures(Dataset):
 
     def rows(self, indices: Tensor) -> dict[str, Tensor]:
         """Return those items as a batch."""
-        taken = torch.from_numpy(self._rows.take(indices.numpy())).permute(0, 3, 1, 2)
+        taken = torch.from_numpy(self.raw(indices)).permute(0, 3, 1, 2)
         scaled = taken.to(torch.float32, memory_format=torch.contiguous_format)
         batch = {"x": scaled.sub_(self._low).mul_(2 / (self._high - self._low)).sub_(1)}
         if self.labels is not None:
             batch["label"] = self.labels[indices]
         return batch
+
+    def raw(self, indices: Tensor) -> Array:
+        """Return those items as they lie on disk."""
+        return self._rows.take(indices.numpy())
 
     def groups(self, by: str) -> Sequence[str] | Array:
         """Return each item's folder, a digest of its content, or its value in a column."""
@@ -66,13 +70,13 @@ class KeptPictures(Dataset):
         possible = ", ".join([BY_ITEM, BY_CONTENT, *self.columns])
         raise BadRequest(f"The data of {self.name} cannot be split by {by!r}.", f"Possible for it: {possible}.")
 
-    def contents(self) -> Array:
-        """Return 64 bits of each item's digest: equal items have equal ones."""
+    def contents(self, channels: slice = slice(None)) -> Array:
+        """Return 64 bits of each item's digest, or of some channels': equal items have equal ones."""
         found = np.empty(len(self), dtype=np.uint64)
         at = 0
         for block in self._rows.blocks():
             for row in block:
-                found[at] = content_of(row)
+                found[at] = content_of(row[:, :, channels])
                 at += 1
         return found
 
@@ -80,8 +84,8 @@ class KeptPictures(Dataset):
 class Gathering:
     """Pictures on their way to disk, all of one size, with the labels and columns that come with them."""
 
-    def __init__(self, name: str, options: Mapping[str, Any], skipped: Skipped) -> None:
-        self.name, self.skipped = name, skipped
+    def __init__(self, name: str, options: Mapping[str, Any], skipped: Skipped, what: str = "picture") -> None:
+        self.name, self.skipped, self._what = name, skipped, what
         self._given = options.get("range")
         self._rows: Rows | None = None
         self._labels: list[int | str] = []
@@ -112,13 +116,14 @@ class Gathering:
         """Return the data set; raises BadRequest when nothing is in it."""
         if self._rows is None or not len(self._rows):
             raise BadRequest(
-                f"There is not one picture in {self.name}.",
+                f"There is not one {self._what} in {self.name}.",
                 "Check data.source, and data.format if it is not told by names.",
             )
         digest, count = self._rows.finish(), len(self._rows)
         if self._labels and len(self._labels) != count:
             raise BadRequest(
-                f"{self.name} has {count:,} pictures and {len(self._labels):,} labels.", "Each picture needs its label."
+                f"{self.name} has {count:,} {self._what}s and {len(self._labels):,} labels.",
+                f"Each {self._what} needs its label.",
             )
         labels, classes = _numbered(self._labels)
         if labels is not None:

@@ -13,21 +13,23 @@ from genplatform.domain.uploads import Upload, is_upload, parse
 from genplatform.errors import BadRequest
 from genplatform.spec.data import SCHEMES
 from genplatform.store import fetch_url
-from genworkers.data import arrays, digits, images, parquet
+from genworkers.data import arrays, audio, digits, images, listing, pairs, parquet, tables
 from genworkers.data.bounds import plain
 from genworkers.data.dataset import Dataset
 from genworkers.data.fetching import Fetch, no_uploads
 from genworkers.data.files import Files, open_files
-from genworkers.data.kept import KeptPictures
 from genworkers.scratch import scratch
 
 SOURCES: dict[str, Callable[[], Dataset]] = {"digits": digits.load}
 
-_READERS: dict[str, Callable[[Files, Mapping[str, Any]], KeptPictures]] = {
+_READERS: dict[str, Callable[[Files, Mapping[str, Any]], Dataset]] = {
     "images": images.read_images,
     "idx": arrays.read_idx,
     "npz": arrays.read_npz,
     "parquet": parquet.read_parquet,
+    "pairs": pairs.read_pairs,
+    "audio": audio.read_audio,
+    "csv": tables.read_csv,
 }
 # Of these a file that may not be read is an error at once, as a broken one is.
 _WHOLE = {"idx": arrays.is_idx, "npz": arrays.is_npz, "parquet": parquet.is_parquet}
@@ -83,7 +85,7 @@ def read_url(url: str, data: Mapping[str, Any]) -> Dataset:
 
 def read_files(files: Files, data: Mapping[str, Any]) -> Dataset:
     """Read files by their format, declared or told by their names."""
-    kind = data.get("format") or told_format(files)
+    kind = data.get("format") or ("pairs" if data.get("pairs") else told_format(files))
     if kind not in _READERS:
         raise BadRequest(f"There is no format {kind!r}.", f"Formats that exist: {', '.join(_READERS)}.")
     if kind in _WHOLE:
@@ -104,8 +106,12 @@ def told_format(files: Files) -> str:
         return "npz"
     if any(map(parquet.is_parquet, names)):
         return "parquet"
-    if any(map(images.is_image, names)) or images.CAPTIONS in names:
+    if any(map(images.is_image, names)) or listing.CAPTIONS in names:
         return "images"
+    if any(map(audio.is_audio, names)):
+        return "audio"
+    if len(names) == 1 and listing.is_table(names[0]):
+        return "csv"
     if not names:
         raise BadRequest(f"{files.title} is empty: there is no file to learn from.", "Check data.source.")
     raise BadRequest(

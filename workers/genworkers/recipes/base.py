@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from genworkers.images import MIME, Payload, encode_png, pictures
 
-# What a step is given: "x" holds the items (pictures: N, channels, height, width in [-1, 1]), "label" their classes.
+# What a step is given: "x" holds the items (pictures: N, channels, height, width in [-1, 1]), "label" their classes,
+# and, where the data has pairs, "source" the pictures that they are to be made of.
 Batch = Mapping[str, Tensor]
 
 IMAGE = "image"
+AUDIO = "audio"
 
 
 class RecipeConfig(BaseModel):
@@ -47,12 +49,24 @@ class ItemShape(NamedTuple):
     channels: int
 
 
+class SoundShape(NamedTuple):
+    """The length of one sound, and how many of its samples make a second."""
+
+    samples: int
+    rate: int
+
+
 class DataFacts(NamedTuple):
-    """What a recipe may take from the data before it builds: what an item is, its size, the names of the classes."""
+    """What a recipe may take from the data before it builds: what an item is, its size, the names of the classes.
+
+    `source` is the size of the picture that each item is to be made of, where the data has pairs.
+    """
 
     modality: str = IMAGE
     shape: ItemShape | None = None
     classes: tuple[str, ...] = ()
+    source: ItemShape | None = None
+    sound: SoundShape | None = None
 
 
 class File(NamedTuple):
@@ -145,6 +159,10 @@ class Recipe(ABC, Generic[C]):
     def evaluate(self, batch: Batch, ctx: EvaluationContext) -> dict[str, Tensor]:
         """Return scalars that tell how good the model is on rows it does not learn from: means over the rows."""
         return {}
+
+    def asked(self, batch: Batch) -> list[dict[str, Any]] | None:
+        """Return what to wish for, a row each, so that what is made can be held beside the rows; None: not possible."""
+        return None
 
     @abstractmethod
     def sample(self, modules: nn.ModuleDict, seeds: Tensor, cond: Conditions) -> Tensor:

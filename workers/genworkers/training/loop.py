@@ -23,6 +23,7 @@ from genworkers.data.augment import Augment
 from genworkers.data.dataset import Dataset, Order, split
 from genworkers.data.fetching import Fetch, no_uploads, uploads_of
 from genworkers.data.sources import open_source
+from genworkers.images import pictures
 from genworkers.recipes import registry
 from genworkers.recipes.base import IMAGE, DataFacts, Recipe
 from genworkers.sampler import Sampler
@@ -30,7 +31,7 @@ from genworkers.scratch import scratch
 from genworkers.stop import CANCEL, LOST
 from genworkers.training import checkpoint
 from genworkers.training.evaluation import ROWS_UNDER_WAY, evaluate
-from genworkers.training.sheet import PICTURES, SHEETS
+from genworkers.training.sheet import ACROSS, BESIDE, PICTURES, SHEETS, beside
 from genworkers.training.state import EngineStep, TrainState
 
 REPORT_SECONDS = 0.5
@@ -187,7 +188,18 @@ class _Loop:
             return
         sampler = Sampler(self.recipe, models.served(self.recipe, self.state.modules), self.recipe.tile)
         seeds = [item_seed(self.ctx.seed, index) for index in range(PICTURES)]
-        self.ctx.sheet(draw_sheet(sampler.draw(seeds)), self.state.step)
+        held_out = self._held_out()
+        wishes = self.recipe.asked(held_out) if held_out else None
+        if wishes is None:
+            self.ctx.sheet(draw_sheet(sampler.draw(seeds)), self.state.step)
+            return
+        columns = pictures(held_out["source"]), sampler.draw(seeds[: len(wishes)], wishes), pictures(held_out["x"])
+        self.ctx.sheet(draw_sheet(beside(*columns), ACROSS), self.state.step)
+
+    def _held_out(self) -> dict[str, Tensor]:
+        """Return the pairs that a sheet shows, always the same ones; empty where the data has none."""
+        rows = self.validation if len(self.validation) else self.order.indices
+        return self.dataset.rows(rows[:BESIDE]) if hasattr(self.dataset, "source_shape") else {}
 
     def _save(self) -> None:
         with scratch("checkpoint") as place:
@@ -248,7 +260,13 @@ def facts_of(dataset: Dataset) -> DataFacts:
     classes = tuple(getattr(dataset, "classes", ()))
     if not classes and dataset.labels is not None and len(dataset.labels):
         classes = tuple(map(str, range(int(dataset.labels.max()) + 1)))
-    return DataFacts(getattr(dataset, "modality", IMAGE), getattr(dataset, "shape", None), classes)
+    return DataFacts(
+        getattr(dataset, "modality", IMAGE),
+        getattr(dataset, "shape", None),
+        classes,
+        source=getattr(dataset, "source_shape", None),
+        sound=getattr(dataset, "sound", None),
+    )
 
 
 def _configured(recipe: type[Recipe[Any]], job: TrainJob, data: DataFacts) -> Recipe[Any]:
