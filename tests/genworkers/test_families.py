@@ -32,6 +32,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "flow": {"width_of_network": 8, "sampling_steps": 2, "guidance": 2.0},
     "gan": {"generator_widths": [16], "discriminator_widths": [16]},
     "noise": {},
+    "pix2pix": {"width_of_network": 4},
     "vae": {"widths": [32]},
 }
 

@@ -27,11 +27,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from genworkers import models
+from genworkers.data import digits
 from genworkers.data.dataset import Dataset
 from genworkers.data.sources import open_source
 from genworkers.images import payload_sha256
 from genworkers.recipes import registry
 from genworkers.recipes.base import IMAGE, Recipe, RecipeConfig
+from genworkers.recipes.given import PictureCondition
 from genworkers.sampler import Sampler
 from genworkers.training import checkpoint
 from genworkers.training.evaluation import evaluate
@@ -101,7 +103,11 @@ class Suite:
             self.recipe.modality == IMAGE,
             f"There is no built-in {self.recipe.modality} data to check it on; recipes of pictures can be checked.",
         )
-        return open_source({"source": "digits"})
+        return digits.outlines() if self._of_pairs else open_source({"source": "digits"})
+
+    @property
+    def _of_pairs(self) -> bool:
+        return self.recipe.cond_schema is not None and issubclass(self.recipe.cond_schema, PictureCondition)
 
     @cached_property
     def made(self) -> Recipe[Any]:

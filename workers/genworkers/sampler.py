@@ -16,6 +16,7 @@ from torch import nn
 from genplatform.errors import BadRequest
 from genworkers.images import Payload
 from genworkers.recipes.base import Condition, Recipe
+from genworkers.references import References
 
 # What one item is wished to be, as it was asked for; None asks for just anything.
 Wish = Mapping[str, Any] | None
@@ -24,12 +25,15 @@ Wish = Mapping[str, Any] | None
 class Sampler:
     """Draws from one model. Not for several threads at once."""
 
-    def __init__(self, recipe: Recipe[Any], modules: nn.ModuleDict, tile: int) -> None:
+    def __init__(
+        self, recipe: Recipe[Any], modules: nn.ModuleDict, tile: int, references: References | None = None
+    ) -> None:
         if tile < 1:
             raise ValueError(f"A tile has at least one row; this model says {tile}.")
         self.recipe = recipe
         self.modules = modules
         self.tile = tile
+        self.references = references or References()
 
     @torch.inference_mode()
     def draw(self, seeds: Sequence[int], cond: Sequence[Wish] | None = None) -> list[Payload]:
@@ -51,18 +55,22 @@ class Sampler:
         return payloads
 
     def condition(self, wish: Wish) -> Condition | None:
-        """Return a wish with its defaults; None when the model takes none. Raises BadRequest."""
+        """Return a wish with its defaults and its pictures read; None when the model takes none. Raises BadRequest."""
         schema = self.recipe.conditions
         if schema is None:
             if wish:
                 raise BadRequest(f"A model of this kind ({self.recipe.name}) takes no condition.", "Leave `cond` out.")
             return None
         try:
-            return schema.model_validate(wish or {})
+            return self.references.read(schema.model_validate(wish or {}))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(["cond", *map(str, first["loc"])])
             raise BadRequest(f"{where}: {first['msg']}.", "`genctl models show NAME@V` tells what it takes.") from error
+
+    def wish_of(self, wish: Wish, index: int) -> Wish:
+        """Return the wish of a job's item: where it names a folder of pictures, with the one that is this item's."""
+        return self.references.of_item(self.recipe.conditions, wish, index)  # type: ignore[no-any-return]
 
     def _checked(self, seeds: Sequence[int], cond: Sequence[Wish] | None) -> list[Condition] | None:
         checked: list[Condition] = []

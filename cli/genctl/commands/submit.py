@@ -192,10 +192,11 @@ def _with_data(
 ) -> bytes:
     """Say where data lies: by its absolute path on this machine, and for a platform elsewhere by its upload.
 
-    A path is seen from the job file's folder, and in --set from here.
+    What conditions name is an upload everywhere. A path is seen from the job file's folder, and in --set from here.
     """
     from functools import cache
 
+    from genctl.condfiles import with_sent_pictures, with_sent_set
     from genctl.datafiles import with_absolute_set, with_absolute_sources
 
     @cache
@@ -209,6 +210,8 @@ def _with_data(
     name = uploaded if elsewhere else str
     base = Path(file).parent if file not in (None, STDIN) else Path()
     wish["sets"] = tuple(with_absolute_set(one, Path(), name) for one in wish["sets"])
+    wish["sets"] = tuple(with_sent_set(one, Path(), uploaded) for one in wish["sets"])
+    body = with_sent_pictures(body, media_type, base, uploaded)
     return with_absolute_sources(body, media_type, base, name)
 
 

@@ -163,6 +163,8 @@ def wanted_of(error: ValidationError) -> tuple[str, str]:
         wanted = f"one of {', '.join(shown(value) for value in rule)}"
         near = nearest(error.instance, [value for value in rule if isinstance(value, str)])
         hint = f"Did you mean {near!r}?" if near else ""
+    elif keyword == "pattern" and error.schema.get("format") == "picture":
+        wanted, hint = "an upload of a picture", "Name the file or folder as ./PATH: `genctl submit` sends it ahead."
     elif keyword == "required":
         wanted = f"one with {', '.join(key for key in rule if key not in error.instance)}"
     return wanted, hint

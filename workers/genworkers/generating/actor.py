@@ -88,10 +88,13 @@ class PoolActor(Actor):
 
         from genworkers import models
         from genworkers.context import patiently
+        from genworkers.data.fetching import uploads_of
+        from genworkers.references import References
 
         torch.set_num_threads(int(self._order["threads"]))
         try:
             model = patiently(lambda: models.load(store, self._order["model"], scratch))
+            model.sampler.references = References(uploads_of(self._order["store_url"], self._order["tenant"]))
         except Exception as error:
             log.exception("model_not_loaded")
             return None, explain(error, WHERE_THE_TRACEBACK_IS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from genplatform.domain.keys import ClaimKey
 from genplatform.domain.seeds import item_seed
 from genplatform.errors import BadRequest
 from genworkers.images import Payload, payload_sha256
-from genworkers.sampler import Sampler
+from genworkers.sampler import Sampler, Wish
 
 
 def claim_key(order: Mapping[str, Any]) -> ClaimKey:
@@ -30,7 +30,7 @@ def drawn_together(orders: Sequence[Mapping[str, Any]], sampler: Sampler) -> dic
     if len(small) < 2:
         return {}
     seeds = [seed for order in small for seed in _seeds(order, _indices(order))]
-    conditions = [order["cond"] for order in small for _ in _indices(order)]
+    conditions = [sampler.wish_of(order["cond"], index) for order in small for index in _indices(order)]
     drawn = iter(sampler.draw(seeds, conditions))
     return {claim_key(order): [next(drawn) for _ in _indices(order)] for order in small}
 
@@ -62,16 +62,15 @@ def write_shard(
             f"Formats it writes: {', '.join(sampler.recipe.formats)}.",
         )
     name, start, count = layout.shard_name(claim_key(order)), int(order["start"]), int(order["count"])
-    condition = sampler.condition(order["cond"])
-    cond = None if condition is None else condition.model_dump(mode="json", by_alias=True)
     lines, size = [], 0
     for first in range(start, start + count, sampler.tile):
         if should_stop():
             return None
         indices = range(first, min(first + sampler.tile, start + count))
         seeds = _seeds(order, indices)
-        payloads = drawn or sampler.draw(seeds, [order["cond"]] * len(seeds))
-        for index, seed, payload in zip(indices, seeds, payloads, strict=True):
+        wishes = [sampler.wish_of(order["cond"], index) for index in indices]
+        payloads = drawn or sampler.draw(seeds, wishes)
+        for index, seed, cond, payload in zip(indices, seeds, _told(sampler, wishes), payloads, strict=True):
             file = sampler.recipe.encode(payload, order["format"], _origin(order["lineage"], index, seed, cond))
             named = f"{index:06d}.{file.extension}"
             (folder / named).write_bytes(file.data)
@@ -81,6 +80,16 @@ def write_shard(
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines).encode()
     (folder / layout.MANIFEST).write_bytes(text)
     return size + len(text)
+
+
+def _told(sampler: Sampler, wishes: Sequence[Wish]) -> Iterator[dict[str, Any] | None]:
+    """Return what the files say of their conditions; of one that all share, it is found out once."""
+    last: tuple[Wish, dict[str, Any] | None] | None = None
+    for wish in wishes:
+        if last is None or wish is not last[0]:
+            condition = sampler.condition(wish)
+            last = wish, None if condition is None else condition.model_dump(mode="json", by_alias=True)
+        yield last[1]
 
 
 def _origin(lineage: Mapping[str, Any], index: int, seed: int, cond: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ BUILTIN = {
     "flow": "genworkers.recipes.flow:Flow",
     "gan": "genworkers.recipes.gan:Gan",
     "noise": "genworkers.recipes.noise:Noise",
+    "pix2pix": "genworkers.recipes.pix2pix:Pix2Pix",
     "vae": "genworkers.recipes.vae:Vae",
 }
 

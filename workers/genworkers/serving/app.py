@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ class Replica:
 
         from genplatform.store import Store
         from genworkers import models
+        from genworkers.recipes.given import pictures_in
 
         self._order = order
         self._thread = ThreadPoolExecutor(
@@ -91,7 +93,9 @@ class Replica:
         )
         with tempfile.TemporaryDirectory(prefix="genctl-serve-") as scratch:
             self._model = models.load(Store(order["store_url"]), order["model"], Path(scratch))
-        self._takes_cond = self._model.sampler.recipe.conditions is not None
+        schema = self._model.sampler.recipe.conditions
+        self._takes_cond = schema is not None
+        self._takes_pictures = schema is not None and any(pictures_in(schema))
 
     def check_health(self) -> None:
         """Be healthy: a replica that could not load its model never came to be."""
@@ -114,12 +118,20 @@ class Replica:
                 formats=self._model.sampler.recipe.formats,
             )
             # Here, where it is this request that is refused and not those that it shares a pass with.
-            self._model.sampler.condition(ask.cond)
+            await self._checked(ask)
         except (Refused, BadRequest) as refusal:
             return _problem(400, str(refusal))
         files = await self.draw(ask)
         images = [base64.b64encode(file.data).decode() for file in files]
         return JSONResponse({"images": images, "mime": files[0].mime, "model": self._model.name})
+
+    async def _checked(self, ask: Ask) -> None:
+        """Raise BadRequest for a condition that cannot be met; a picture in it is decoded where pictures are drawn."""
+        check = partial(self._model.sampler.condition, ask.cond)
+        if self._takes_pictures and ask.cond:
+            await asyncio.get_running_loop().run_in_executor(self._thread, check)
+        else:
+            check()
 
     async def draw(self, ask: Ask) -> list[File]:
         """Return a request's items as files."""

@@ -12,15 +12,26 @@ from PIL import Image
 from genworkers.images import Payload
 
 PICTURES = 64
+BESIDE, ACROSS = 21, 9  # of rows of the data: what was given, what was made of it and what is true, three times a line
 SMALLEST_SIDE = 48  # pixels of a picture on the sheet
 GAP = 2
 
 
-def draw_sheet(pictures: Sequence[Payload]) -> bytes:
+def beside(*columns: Sequence[Payload]) -> list[Payload]:
+    """Return pictures in the order of reading, what belongs together side by side, all in colour if one is."""
+    channels = max(column[0].shape[2] for column in columns)
+    return [
+        np.repeat(one, channels, 2) if one.shape[2] < channels else one
+        for together in zip(*columns, strict=True)
+        for one in together
+    ]
+
+
+def draw_sheet(pictures: Sequence[Payload], across: int | None = None) -> bytes:
     """Return a PNG of the pictures in rows, each enlarged by a whole number so that its pixels stay square."""
     height, width, channels = pictures[0].shape
     zoom = max(1, math.ceil(SMALLEST_SIDE / max(height, width)))
-    across = math.ceil(math.sqrt(len(pictures)))
+    across = across or math.ceil(math.sqrt(len(pictures)))
     down = math.ceil(len(pictures) / across)
     tall, wide = height * zoom + GAP, width * zoom + GAP
     sheet = np.full((down * tall + GAP, across * wide + GAP, channels), 32, dtype=np.uint8)
@@ -33,4 +44,4 @@ def draw_sheet(pictures: Sequence[Payload]) -> bytes:
 
 
 # A modality -> how its items are shown as one PNG; of one that is not here there are no sheets.
-SHEETS: dict[str, Callable[[Sequence[Payload]], bytes]] = {"image": draw_sheet}
+SHEETS: dict[str, Callable[..., bytes]] = {"image": draw_sheet}
