@@ -31,6 +31,7 @@ from genworkers.training.state import EngineStep, TrainState
 SMALL: dict[str, dict[str, Any]] = {
     "flow": {"width_of_network": 8, "sampling_steps": 2, "guidance": 2.0},
     "gan": {"generator_widths": [16], "discriminator_widths": [16]},
+    "gpt": {"width": 16, "layers": 1, "heads": 1, "context_length": 24, "vocabulary": 300},
     "noise": {},
     "pix2pix": {"width_of_network": 4},
     "vae": {"widths": [32]},

@@ -63,8 +63,8 @@ class Notebook:
         folder.rename(kept)
         self.saved.insert(0, SavedCheckpoint(str(kept), sha256, step))
 
-    def sheet(self, png: bytes, step: int) -> None:
-        self.sheets[step] = png
+    def sheet(self, data: bytes, step: int, extension: str) -> None:
+        self.sheets[step] = data
 
     def checkpoints(self) -> Sequence[SavedCheckpoint]:
         return list(self.saved)

@@ -28,11 +28,12 @@ from torch import Tensor, nn
 
 from genworkers import models
 from genworkers.data import digits
-from genworkers.data.dataset import Dataset
+from genworkers.data.blocks import learnable
+from genworkers.data.dataset import Dataset, split
 from genworkers.data.sources import open_source
 from genworkers.images import payload_sha256
 from genworkers.recipes import registry
-from genworkers.recipes.base import IMAGE, Recipe, RecipeConfig
+from genworkers.recipes.base import IMAGE, TEXT, Recipe, RecipeConfig
 from genworkers.recipes.given import PictureCondition
 from genworkers.sampler import Sampler
 from genworkers.training import checkpoint
@@ -40,6 +41,7 @@ from genworkers.training.evaluation import evaluate
 from genworkers.training.loop import facts_of
 from genworkers.training.state import EngineStep, TrainState
 
+SOURCES = {IMAGE: "digits", TEXT: "topics"}
 STEPS = 8
 ROWS = 32  # of one step here; few, so that a check takes seconds
 SEED = 11
@@ -91,19 +93,25 @@ def _of_file(path: Path) -> Any:
 
 @dataclass
 class Suite:
-    """The checks of one recipe with these params, on the built-in digits."""
+    """The checks of one recipe with these params, on the built-in digits or topics."""
 
     recipe: type[Recipe[Any]]
     params: Mapping[str, Any]
 
     @cached_property
+    def source(self) -> Dataset:
+        """The data."""
+        expect(
+            self.recipe.modality in SOURCES,
+            f"There is no built-in {self.recipe.modality} data to check it on; recipes of {', '.join(SOURCES)} data "
+            "can be checked.",
+        )
+        return digits.outlines() if self._of_pairs else open_source({"source": SOURCES[self.recipe.modality]})
+
+    @cached_property
     def dataset(self) -> Dataset:
         """What is learned from."""
-        expect(
-            self.recipe.modality == IMAGE,
-            f"There is no built-in {self.recipe.modality} data to check it on; recipes of pictures can be checked.",
-        )
-        return digits.outlines() if self._of_pairs else open_source({"source": "digits"})
+        return learnable(self.made, self.source, split(self.source)[0])[0]
 
     @property
     def _of_pairs(self) -> bool:
@@ -111,8 +119,20 @@ class Suite:
 
     @cached_property
     def made(self) -> Recipe[Any]:
-        """The recipe with its params, fitted to the data."""
-        return self.recipe.configured(self.params, facts_of(self.dataset))
+        """The recipe with its params, fitted to the data and prepared with it."""
+        made = self.recipe.configured(self.params, facts_of(self.source))
+        learnable(made, self.source, split(self.source)[0])
+        expect(
+            set(made.assets) == set(made.asset_names),
+            f"prepare() gave {', '.join(sorted(made.assets)) or 'nothing'}, and asset_names says otherwise.",
+        )
+        return made
+
+    def again(self) -> Recipe[Any]:
+        """Return the recipe made anew of what is kept of it."""
+        again = self.recipe.configured(self.made.config.model_dump(mode="json"))
+        again.assets = dict(self.made.assets)
+        return again
 
     @cached_property
     def trained(self) -> TrainState:
@@ -175,7 +195,7 @@ class Suite:
         state = self._train(TrainState.fresh(self.made, SEED), stop)
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "checkpoint"
-            digest = checkpoint.write(state, folder, {})
+            digest = checkpoint.write(state, folder, {}, self.made.assets)
             torch.randn(7)  # whatever else draws in between
             again = checkpoint.read(folder, digest, self.recipe(self.made.config), {})
         again = self._train(again, STEPS)
@@ -201,7 +221,7 @@ class Suite:
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "weights.safetensors"
             models.write_weights(self.made, self.trained.modules, path)
-            again = self.recipe.configured(self.made.config.model_dump(mode="json"))
+            again = self.again()
             loaded = models.served(again, again.build())
             loaded.load_state_dict(load_file(path))
             size = path.stat().st_size

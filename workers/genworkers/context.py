@@ -56,8 +56,8 @@ class RunContext(Protocol):
     def save(self, folder: Path, sha256: str, step: int) -> None:
         """Keep a checkpoint's folder; its digest is `sha256`. Durable in the store when this returns."""
 
-    def sheet(self, png: bytes, step: int) -> None:
-        """Keep a sample sheet."""
+    def sheet(self, data: bytes, step: int, extension: str) -> None:
+        """Keep a sample sheet, a file whose name ends so."""
 
     def checkpoints(self) -> Sequence[SavedCheckpoint]:
         """Return what this run may go on from, newest first."""
@@ -105,9 +105,10 @@ class PlatformContext:
         size = sum(s.size for s in stored)
         self._outbox.artifact("checkpoint", Stored(key, sha256, size), step, then=lambda: self._recorded(saved))
 
-    def sheet(self, png: bytes, step: int) -> None:
+    def sheet(self, data: bytes, step: int, extension: str) -> None:
         """Store the sheet and have it recorded."""
-        stored = patiently(lambda: self._store.put_bytes(layout.sheet(self._run, step), png))
+        key = layout.sheet(self._run, step, extension)
+        stored = patiently(lambda: self._store.put_bytes(key, data))
         self._outbox.artifact("sheet", stored, step)
 
     def checkpoints(self) -> Sequence[SavedCheckpoint]:

@@ -29,9 +29,22 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def model_digest(recipe: str, config: Mapping[str, Any], weights: str | None) -> str:
-    """Return the digest of a model version; `weights` is the SHA-256 of its safetensors file, if it has one."""
-    return hashlib.sha256(canonical({"config": dict(config), "recipe": recipe, "weights": weights})).hexdigest()
+def model_digest(
+    recipe: str, config: Mapping[str, Any], weights: str | None, assets: Mapping[str, bytes] | None = None
+) -> str:
+    """Return the digest of a model version.
+
+    `weights` is the SHA-256 of its safetensors file, if it has one; `assets` are what it was prepared with.
+    """
+    told: dict[str, Any] = {"config": dict(config), "recipe": recipe, "weights": weights}
+    if assets:
+        told["assets"] = asset_digests(assets)
+    return hashlib.sha256(canonical(told)).hexdigest()
+
+
+def asset_digests(assets: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the SHA-256 of each file that a recipe was prepared with."""
+    return {name: hashlib.sha256(data).hexdigest() for name, data in assets.items()}
 
 
 def file_sha256(path: Path) -> str:
@@ -40,10 +53,14 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
+def part_served(recipe: Recipe[Any], modules: nn.ModuleDict) -> nn.ModuleDict:
+    """Return the part of a recipe's networks that is published, as it is: some families train it itself."""
+    return nn.ModuleDict({name: modules[name] for name in recipe.serve_modules})
+
+
 def served(recipe: Recipe[Any], modules: nn.ModuleDict) -> nn.ModuleDict:
-    """Return the part of a recipe's networks that is published, ready to draw from."""
-    part = nn.ModuleDict({name: modules[name] for name in recipe.serve_modules})
-    return part.requires_grad_(False).eval()
+    """Return the part of a recipe's networks that is published, ready to draw from, and to train no more."""
+    return part_served(recipe, modules).requires_grad_(False).eval()
 
 
 def write_weights(recipe: Recipe[Any], modules: nn.ModuleDict, path: Path) -> str | None:
@@ -82,8 +99,9 @@ def load(store: Store, model: Mapping[str, Any], scratch: Path) -> LoadedModel:
         path = scratch / layout.WEIGHTS
         weights = store.fetch(f"{model['key']}/{layout.WEIGHTS}", path).sha256
         card = json.loads(store.read_bytes(f"{model['key']}/{layout.CARD}"))
+    recipe.assets = {name: store.read_bytes(f"{model['key']}/{name}") for name in recipe.asset_names}
     # Before a byte of it is used: these weights and this config are what the name stands for.
-    digest = model_digest(model["recipe"], model["config"], weights)
+    digest = model_digest(model["recipe"], model["config"], weights, recipe.assets)
     if digest != model["digest"]:
         raise BadRequest(
             f"The model {_title(model)} in the store is not what was published: its digest is {digest[:12]}..., "

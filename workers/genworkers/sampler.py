@@ -16,7 +16,9 @@ from torch import nn
 from genplatform.errors import BadRequest
 from genworkers.images import Payload
 from genworkers.recipes.base import Condition, Recipe
+from genworkers.recipes.slots import Slots
 from genworkers.references import References
+from genworkers.texts import utf8_rows
 
 # What one item is wished to be, as it was asked for; None asks for just anything.
 Wish = Mapping[str, Any] | None
@@ -42,6 +44,9 @@ class Sampler:
         Raises BadRequest for a condition that the model does not take.
         """
         wishes = self._checked(seeds, cond)
+        slots = self.recipe.slots(self.modules, self.tile)
+        if slots is not None and wishes is not None:
+            return self._grown(slots, seeds, wishes)
         payloads: list[Payload] = []
         for start in range(0, len(seeds), self.tile):
             chunk = list(seeds[start : start + self.tile])
@@ -53,6 +58,27 @@ class Sampler:
             out = self.recipe.sample(self.modules, rows, conditions)
             payloads += self.recipe.payloads(out[: len(chunk)])
         return payloads
+
+    def _grown(self, slots: Slots, seeds: Sequence[int], wishes: Sequence[Any]) -> list[Payload]:
+        """Grow items in slots: as one ends, the next begins in its place, and the others go on."""
+        waiting = iter(range(len(seeds)))
+        index_of: dict[int, int] = {}
+        texts = [b""] * len(seeds)
+
+        def begin(slot: int) -> None:
+            index = next(waiting, None)
+            if index is not None:
+                index_of[slot] = index
+                slots.prefill(slot, self.recipe.beginning(seeds[index], wishes[index]))
+
+        for slot in range(self.tile):
+            begin(slot)
+        while index_of:
+            for grown in slots.decode_step():
+                if grown.ended is not None:
+                    texts[index_of.pop(grown.slot)] = slots.text(grown.slot)
+                    begin(grown.slot)
+        return self.recipe.payloads(utf8_rows(texts))
 
     def condition(self, wish: Wish) -> Condition | None:
         """Return a wish with its defaults and its pictures read; None when the model takes none. Raises BadRequest."""

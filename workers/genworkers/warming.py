@@ -47,7 +47,7 @@ class Nobody:
     def save(self, folder: Path, sha256: str, step: int) -> None:
         """Let it be."""
 
-    def sheet(self, png: bytes, step: int) -> None:
+    def sheet(self, data: bytes, step: int, extension: str) -> None:
         """Let it be."""
 
     def checkpoints(self) -> Sequence[SavedCheckpoint]:

@@ -107,6 +107,8 @@ def _print(report: Mapping[str, Any]) -> None:
 def _shapes(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what one item is, a line each."""
     found = [("pictures", _size(report["shape"]))] if report.get("shape") else []
+    if report.get("bytes") is not None:
+        found.append(("bytes of text", f"{report['bytes']:,}"))
     if "source_shape" in report:
         found.append(("made of", _size(report["source_shape"])))
     if "sound" in report:

@@ -19,9 +19,9 @@ def checkpoint(run: RunKey, step: int) -> str:
     return f"{job(run.job)}/checkpoints/step-{step:09d}.r{run.run}"
 
 
-def sheet(run: RunKey, step: int) -> str:
+def sheet(run: RunKey, step: int, extension: str = "png") -> str:
     """Return the key of one sample sheet."""
-    return f"{job(run.job)}/sheets/step-{step:09d}.r{run.run}.png"
+    return f"{job(run.job)}/sheets/step-{step:09d}.r{run.run}.{extension}"
 
 
 def files(run: RunKey) -> str:

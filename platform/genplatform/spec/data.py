@@ -15,7 +15,7 @@ from genplatform.spec.common import HIGHEST_SEED, SpecPart, one_of
 from genplatform.spec.refusals import NOT_YET, refuse
 from genplatform.spec.words import shown, suggestion
 
-SOURCES = ("digits",)
+SOURCES = ("digits", "topics")
 # Where files may lie elsewhere. Not among them: whatever means this machine's own files.
 SCHEMES = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "webhdfs", "sftp", "ftp")
 LONGEST_SOURCE = 4000
@@ -125,9 +125,31 @@ Skip = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "number", "minimum": 0, "maximum": 1}]}),
 ]
 
-FORMATS = ("images", "idx", "npz", "parquet", "csv", "pairs", "audio")
-FORMATS_LATER = ("text", "jsonl")
+FORMATS = ("images", "idx", "npz", "parquet", "csv", "pairs", "audio", "text", "jsonl")
 FITS = ("crop", "pad", "stretch")
+CUTS = ("file", "paragraph", "line")
+LARGEST_DOCUMENT = 1 << 26
+
+
+def _checked_documents(value: Any) -> str | int:
+    if value in CUTS or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST_DOCUMENT):
+        return value  # type: ignore[no-any-return]
+    hint = f"Write {', '.join(CUTS)}, or a number of bytes: blank lines cut it once there are so many."
+    raise refuse(f"is {shown(value)}, and does not say what a document is", hint)
+
+
+Cut = Annotated[
+    str | int,
+    PlainValidator(_checked_documents),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "enum": list(CUTS)},
+                {"type": "integer", "minimum": 1, "maximum": LARGEST_DOCUMENT},
+            ]
+        }
+    ),
+]
 
 
 class Augment(SpecPart):
@@ -161,7 +183,7 @@ class Data(SpecPart):
         default="digits",
         description="Where the data is: a built-in source, a folder, a file, a pattern (./photos/*.png) or a URL.",
     )
-    format: one_of("format", FORMATS, FORMATS_LATER) | None = Field(  # type: ignore[valid-type]
+    format: one_of("format", FORMATS) | None = Field(  # type: ignore[valid-type]
         default=None, description="What the files are. Left out: told by their names."
     )
     size: Size | None = Field(
@@ -205,6 +227,11 @@ class Data(SpecPart):
         ge=100,
         le=384_000,
         description="Samples a second that sounds are brought to. Left out: all must have one rate.",
+    )
+    documents: Cut | None = Field(
+        default=None,
+        description="What a document of plain text is: a file, a paragraph, a line, or paragraphs of so many bytes. "
+        "Left out: a paragraph where there is one file, else a file.",
     )
     augment: Augment | None = Field(
         default=None, description="How pictures are changed a little each time that they are learned from."

@@ -14,7 +14,7 @@ from genplatform.spec.words import shown
 
 MOST_ITEMS = 10_000_000
 LARGEST_BATCH = 65_536
-FORMATS = ("png",)
+FORMATS = ("png", "txt")
 LATER_FORMATS = ("webdataset", "npz", "parquet", "jsonl", "wav", "midi", "glb")
 _REF_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(@[A-Za-z0-9][A-Za-z0-9._-]{0,62})?$"
 
@@ -29,8 +29,8 @@ def _checked_model(text: str) -> str:
 class Output(SpecPart):
     """How the items are written."""
 
-    format: one_of("output format", FORMATS, LATER_FORMATS) = Field(  # type: ignore[valid-type]
-        default="png", description="The format of the files."
+    format: one_of("output format", FORMATS, LATER_FORMATS) | None = Field(  # type: ignore[valid-type]
+        default=None, description="The format of the files. Left out: the usual one of the model's recipe."
     )
 
 

@@ -122,7 +122,7 @@ def test_a_dry_run_shows_the_defaults_and_keeps_nothing(p: SmallPlatform) -> Non
 
     (planned,) = answer["jobs"]
     assert (planned["id"], planned["state"]) == (None, None)
-    assert planned["spec"]["output"] == {"format": "png"}
+    assert planned["spec"]["output"] == {"format": None}
     assert everything(p) == []
     assert p.queues.take_intake(10) == []
 

@@ -29,6 +29,10 @@ class Skipped:
         self.count += 1
         if len(self.listed) < LISTED:
             self.listed.append((plain(where), plain(why)))
+        self.check()
+
+    def check(self) -> None:
+        """Raise BadRequest when more were left out than was declared."""
         if self.limit is not None and self.count > self._most():
             raise self._too_many()
 

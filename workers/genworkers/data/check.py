@@ -19,6 +19,7 @@ from genplatform.spec import JobDocument, RecipeBook, TrainSpec, load
 from genworkers.data.bounds import Skipped
 from genworkers.data.dataset import Dataset, split
 from genworkers.data.sources import open_source
+from genworkers.data.text import Documents
 
 ANYWHERE = ("/",)
 GOOD, PROBLEMS = 0, 1
@@ -50,6 +51,7 @@ def _of_all(dataset: Dataset) -> dict[str, Any]:
         "modality": dataset.modality,
         "digest": dataset.digest,
         "items": len(dataset),
+        "bytes": dataset.size if isinstance(dataset, Documents) else None,
         "shape": dataset.shape._asdict() if dataset.shape is not None else None,
         "classes": list(dataset.classes) or None,
     } | _of_sources(dataset)

@@ -32,6 +32,8 @@ _ORDER_STREAM = 2
 class Dataset(ABC):
     """Items by their index: pictures as "x" (N, channels, height, width) in [-1, 1], "label" as int64.
 
+    Texts are (N, longest) of their UTF-8 bytes, int16, filled up with -1; token blocks (N, length) of int64.
+
     `digest` covers all that was read of them, `classes` are the labels' names, and `notes` what a
     person should know of the reading.
     """

@@ -43,12 +43,7 @@ class Rows:
 
     def expect(self, rows: int) -> None:
         """Raise BadRequest when so many more rows cannot have room here."""
-        free = shutil.disk_usage(tempfile.gettempdir()).free - KEPT_FREE
-        if rows * self.row_bytes > free:
-            raise BadRequest(
-                f"The data takes {rows * self.row_bytes:,} bytes more decoded, and {max(0, free):,} are free.",
-                f"Make room in {tempfile.gettempdir()} on the node, lower data.size, or bring less.",
-            )
+        expect_room(rows * self.row_bytes)
 
     def append(self, rows: Array) -> None:
         """Add rows: of this shape, or several of them."""
@@ -58,14 +53,14 @@ class Rows:
         if self._unasked >= ASKED_EVERY:
             self.expect(count)
             self._unasked = 0
-        with _keeping():
+        with keeping():
             self._file.write(data.data)
         self._digest.update(data.data)
         self.count += count
 
     def finish(self) -> str:
         """Make what was added readable, and return the digest of its shape, type and bytes."""
-        with _keeping():
+        with keeping():
             self._file.flush()
         head = f"{self.dtype.str} {(self.count, *self.shape)}\n"
         return hashlib.sha256(head.encode() + self._digest.digest()).hexdigest()
@@ -83,8 +78,19 @@ class Rows:
             yield self.take(np.arange(start, min(start + step, self.count)))
 
 
+def expect_room(size: int) -> None:
+    """Raise BadRequest when so many bytes more cannot have room in the temporary folder."""
+    free = shutil.disk_usage(tempfile.gettempdir()).free - KEPT_FREE
+    if size > free:
+        raise BadRequest(
+            f"The data takes {size:,} bytes more decoded, and {max(0, free):,} are free.",
+            f"Make room in {tempfile.gettempdir()} on the node, lower data.size, or bring less.",
+        )
+
+
 @contextmanager
-def _keeping() -> Iterator[None]:
+def keeping() -> Iterator[None]:
+    """Turn what a full or broken disk raises into the user's error."""
     try:
         yield
     except OSError as error:

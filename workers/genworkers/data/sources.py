@@ -13,14 +13,14 @@ from genplatform.domain.uploads import Upload, is_upload, parse
 from genplatform.errors import BadRequest
 from genplatform.spec.data import SCHEMES
 from genplatform.store import fetch_url
-from genworkers.data import arrays, audio, digits, images, listing, pairs, parquet, tables
+from genworkers.data import arrays, audio, digits, images, listing, pairs, parquet, tables, text, topics
 from genworkers.data.bounds import plain
 from genworkers.data.dataset import Dataset
 from genworkers.data.fetching import Fetch, no_uploads
 from genworkers.data.files import Files, open_files
 from genworkers.scratch import scratch
 
-SOURCES: dict[str, Callable[[], Dataset]] = {"digits": digits.load}
+SOURCES: dict[str, Callable[[], Dataset]] = {"digits": digits.load, "topics": topics.load}
 
 _READERS: dict[str, Callable[[Files, Mapping[str, Any]], Dataset]] = {
     "images": images.read_images,
@@ -30,6 +30,18 @@ _READERS: dict[str, Callable[[Files, Mapping[str, Any]], Dataset]] = {
     "pairs": pairs.read_pairs,
     "audio": audio.read_audio,
     "csv": tables.read_csv,
+    "text": text.read_text,
+    "jsonl": text.read_jsonl,
+}
+# What a file's name says: of one that is alone; and of any among several, the first of these that fits one of them.
+_ALONE: dict[str, Callable[[str], bool]] = {"npz": arrays.is_npz, "csv": listing.is_table}
+_AMONG: dict[str, Callable[[str], bool]] = {
+    "idx": arrays.is_idx,
+    "parquet": parquet.is_parquet,
+    "images": lambda name: images.is_image(name) or name == listing.CAPTIONS,
+    "audio": audio.is_audio,
+    "jsonl": text.is_jsonl,
+    "text": text.is_text,
 }
 # Of these a file that may not be read is an error at once, as a broken one is.
 _WHOLE = {"idx": arrays.is_idx, "npz": arrays.is_npz, "parquet": parquet.is_parquet}
@@ -100,18 +112,10 @@ def read_files(files: Files, data: Mapping[str, Any]) -> Dataset:
 def told_format(files: Files) -> str:
     """Return what the files' names say that they are."""
     names = [*files.names, *(one.name for one in files.refused)]
-    if any(map(arrays.is_idx, names)):
-        return "idx"
-    if len(names) == 1 and arrays.is_npz(names[0]):
-        return "npz"
-    if any(map(parquet.is_parquet, names)):
-        return "parquet"
-    if any(map(images.is_image, names)) or listing.CAPTIONS in names:
-        return "images"
-    if any(map(audio.is_audio, names)):
-        return "audio"
-    if len(names) == 1 and listing.is_table(names[0]):
-        return "csv"
+    alone = (kind for kind, is_one in _ALONE.items() if len(names) == 1 and is_one(names[0]))
+    told = next(alone, None) or next((kind for kind, is_one in _AMONG.items() if any(map(is_one, names))), None)
+    if told is not None:
+        return told
     if not names:
         raise BadRequest(f"{files.title} is empty: there is no file to learn from.", "Check data.source.")
     raise BadRequest(

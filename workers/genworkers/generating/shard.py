@@ -56,9 +56,10 @@ def write_shard(
     returned and the folder is to be thrown away. Those of a shard smaller than a tile may be
     `drawn` already. Bytes depend on the order's seed, indices and lineage alone.
     """
-    if order["format"] not in sampler.recipe.formats:
+    form = order["format"] or sampler.recipe.formats[0]
+    if form not in sampler.recipe.formats:
         raise BadRequest(
-            f"The recipe {sampler.recipe.name!r} cannot write {order['format']!r}.",
+            f"The recipe {sampler.recipe.name!r} cannot write {form!r}.",
             f"Formats it writes: {', '.join(sampler.recipe.formats)}.",
         )
     name, start, count = layout.shard_name(claim_key(order)), int(order["start"]), int(order["count"])
@@ -71,7 +72,7 @@ def write_shard(
         wishes = [sampler.wish_of(order["cond"], index) for index in indices]
         payloads = drawn or sampler.draw(seeds, wishes)
         for index, seed, cond, payload in zip(indices, seeds, _told(sampler, wishes), payloads, strict=True):
-            file = sampler.recipe.encode(payload, order["format"], _origin(order["lineage"], index, seed, cond))
+            file = sampler.recipe.encode(payload, form, _origin(order["lineage"], index, seed, cond))
             named = f"{index:06d}.{file.extension}"
             (folder / named).write_bytes(file.data)
             digests = {"sha256": hashlib.sha256(file.data).hexdigest(), "payload_sha256": payload_sha256(payload)}

@@ -8,7 +8,8 @@ It sees tensors and numbers: no path, no file, no process, no other machine.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -17,12 +18,13 @@ from torch import Tensor, nn
 
 from genworkers.images import MIME, Payload, encode_png, pictures
 
-# What a step is given: "x" holds the items (pictures: N, channels, height, width in [-1, 1]), "label" their classes,
-# and, where the data has pairs, "source" the pictures that they are to be made of.
+# What a step is given: "x" holds the items (pictures: N, channels, height, width in [-1, 1]; tokens: N, length),
+# "label" their classes, and, where the data has pairs, "source" the pictures that they are to be made of.
 Batch = Mapping[str, Tensor]
 
 IMAGE = "image"
 AUDIO = "audio"
+TEXT = "text"
 
 
 class RecipeConfig(BaseModel):
@@ -111,6 +113,8 @@ class Recipe(ABC, Generic[C]):
     formats: ClassVar[tuple[str, ...]] = ("png",)  # of files, the usual one first
     tile: ClassVar[int] = 64  # rows of every forward pass of a published model: what makes batches repeatable
     serve_modules: ClassVar[tuple[str, ...]] = ()  # the part of `build()` that is published
+    asset_names: ClassVar[tuple[str, ...]] = ()  # files that `prepare` makes; kept with checkpoints and versions
+    assets: Mapping[str, bytes] = MappingProxyType({})  # those files, once they are made or read
 
     def __init__(self, config: C) -> None:
         self.config = config
@@ -144,6 +148,14 @@ class Recipe(ABC, Generic[C]):
         """What an item of a model with this config may be wished to be; narrower than `cond_schema`, or None."""
         return self.cond_schema
 
+    def prepare(self, texts: Iterable[str]) -> dict[str, bytes]:
+        """Return the files of `asset_names`, made of the training part and of nothing else, before anything is built.
+
+        `texts` may be gone through more than once. The engine puts what is returned into `assets`, keeps it with
+        every checkpoint and version, and never asks again for a run or a model that has them.
+        """
+        return {}
+
     def build(self) -> nn.ModuleDict:
         """Return all networks, freshly initialised from torch's own random state, each in its right mode."""
         return nn.ModuleDict()
@@ -163,6 +175,21 @@ class Recipe(ABC, Generic[C]):
     def asked(self, batch: Batch) -> list[dict[str, Any]] | None:
         """Return what to wish for, a row each, so that what is made can be held beside the rows; None: not possible."""
         return None
+
+    def measures(self, means: Mapping[str, float]) -> dict[str, float]:
+        """Return what is told of the means of `evaluate` over all rows: for measures that are no means themselves."""
+        return dict(means)
+
+    def slots(self, modules: nn.ModuleDict, count: int) -> Any:
+        """Return so many slots in which items grow step by step (`slots.Slots`); None where `sample` makes them whole.
+
+        A sequential family's text of one seed and wish is the same from a slot and from `sample`.
+        """
+        return None
+
+    def beginning(self, seed: int, wish: Any) -> Any:
+        """Return what an item of that seed and wish begins with, for the `prefill` of a slot."""
+        raise ValueError(f"The recipe {self.name} makes its items whole.")
 
     @abstractmethod
     def sample(self, modules: nn.ModuleDict, seeds: Tensor, cond: Conditions) -> Tensor:

@@ -18,6 +18,7 @@ GROUP = "genctl.recipes"
 BUILTIN = {
     "flow": "genworkers.recipes.flow:Flow",
     "gan": "genworkers.recipes.gan:Gan",
+    "gpt": "genworkers.recipes.gpt:Gpt",
     "noise": "genworkers.recipes.noise:Noise",
     "pix2pix": "genworkers.recipes.pix2pix:Pix2Pix",
     "vae": "genworkers.recipes.vae:Vae",

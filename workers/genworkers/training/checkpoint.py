@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -30,13 +31,18 @@ class Damaged(Exception):
     """What lies there is not the checkpoint that was recorded."""
 
 
-def write(state: TrainState, folder: Path, about: Mapping[str, Any]) -> str:
+def write(
+    state: TrainState, folder: Path, about: Mapping[str, Any], assets: Mapping[str, bytes] = MappingProxyType({})
+) -> str:
     """Write `state` into a new folder and return the checkpoint's digest.
 
-    `about` says what is trained (recipe, config, seed, data digest): `read` wants the same.
+    `about` says what is trained (recipe, config, seed, data digest): `read` wants the same. `assets` are what the
+    recipe was prepared with.
     """
     folder.mkdir(parents=True)
     tensors, groups = _optimizer_state(state)
+    for name, data in assets.items():
+        (folder / name).write_bytes(data)
     save_file({k: t.detach().cpu().contiguous() for k, t in state.modules.state_dict().items()}, folder / MODULES)
     save_file(tensors, folder / OPTIMIZERS)
     text = canonical(
@@ -53,7 +59,7 @@ def write(state: TrainState, folder: Path, about: Mapping[str, Any]) -> str:
             "latest": state.latest,
             "evaluated": state.evaluated,
             "torch": torch.__version__,
-            "files": {name: file_sha256(folder / name) for name in (MODULES, OPTIMIZERS)},
+            "files": {name: file_sha256(folder / name) for name in (MODULES, OPTIMIZERS, *assets)},
         }
     )
     (folder / STATE).write_bytes(text)
@@ -61,17 +67,21 @@ def write(state: TrainState, folder: Path, about: Mapping[str, Any]) -> str:
 
 
 def read(folder: Path, sha256: str, recipe: Recipe[Any], about: Mapping[str, Any]) -> TrainState:
-    """Return the state that a folder holds; raises Damaged when it is not the whole of what `sha256` names."""
+    """Return the state that a folder holds; raises Damaged when it is not the whole of what `sha256` names.
+
+    The recipe gets the assets that were kept with it.
+    """
     try:
         text = (folder / STATE).read_bytes()
         if hashlib.sha256(text).hexdigest() != sha256:
             raise Damaged(f"{STATE} is not what was recorded")
         told = json.loads(text)
         for name, digest in told["files"].items():
-            if name not in {MODULES, OPTIMIZERS} or file_sha256(folder / name) != digest:
+            if name not in {MODULES, OPTIMIZERS, *recipe.asset_names} or file_sha256(folder / name) != digest:
                 raise Damaged(f"{name} is not what was recorded")
         if told["format"] != FORMAT or told["about"] != json.loads(canonical(about)):
             raise Damaged("it belongs to other data, another recipe or other parameters")
+        recipe.assets = {name: (folder / name).read_bytes() for name in recipe.asset_names}
         return _restored(folder, told, recipe)
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise Damaged(f"it cannot be read ({type(error).__name__}: {error})") from error

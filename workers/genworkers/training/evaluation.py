@@ -52,7 +52,8 @@ def evaluate(recipe: Recipe[Any], state: TrainState, dataset: Dataset, indices: 
             for name, value in recipe.evaluate(dataset.rows(rows), ctx).items():
                 weighted = value.detach().double() * len(rows)
                 sums[name] = sums[name] + weighted if name in sums else weighted
-    return {f"{PREFIX}{name}": total.item() / len(indices) for name, total in sums.items()}
+    means = {name: total.item() / len(indices) for name, total in sums.items()}
+    return {f"{PREFIX}{name}": value for name, value in recipe.measures(means).items()}
 
 
 @contextmanager

@@ -20,18 +20,19 @@ from genplatform.errors import BadRequest, NotFound
 from genworkers import models
 from genworkers.context import RunContext
 from genworkers.data.augment import Augment
+from genworkers.data.blocks import learnable
 from genworkers.data.dataset import Dataset, Order, split
 from genworkers.data.fetching import Fetch, no_uploads, uploads_of
 from genworkers.data.sources import open_source
 from genworkers.images import pictures
 from genworkers.recipes import registry
-from genworkers.recipes.base import IMAGE, DataFacts, Recipe
+from genworkers.recipes.base import IMAGE, TEXT, DataFacts, Recipe
 from genworkers.sampler import Sampler
 from genworkers.scratch import scratch
 from genworkers.stop import CANCEL, LOST
 from genworkers.training import checkpoint
-from genworkers.training.evaluation import ROWS_UNDER_WAY, evaluate
-from genworkers.training.sheet import ACROSS, BESIDE, PICTURES, SHEETS, beside
+from genworkers.training.evaluation import ROWS_UNDER_WAY, at_rest, evaluate
+from genworkers.training.sheet import ACROSS, BESIDE, SHEETS, beside, draw_sheet
 from genworkers.training.state import EngineStep, TrainState
 
 REPORT_SECONDS = 0.5
@@ -109,9 +110,6 @@ class _Loop:
         self.dataset = open_source(job.data, job.folders, job.fetch)
         self.recipe = _configured(recipe, job, facts_of(self.dataset))
         parts, self.split = split(self.dataset, job.split)
-        self.validation = parts["validation"]
-        self.augment = Augment.of(job.data)
-        self.order = Order(parts["train"], self.recipe.batch_size, ctx.seed)
         self.about = {
             "recipe": job.recipe,
             "config": self.recipe.config.model_dump(mode="json"),
@@ -120,7 +118,12 @@ class _Loop:
             "split": self.split,
         }
         self._describe(parts)
-        self.state = self._restore() or TrainState.fresh(self.recipe, ctx.seed)
+        restored = self._restore()
+        self.dataset, parts = self._prepared(parts)
+        self.validation = parts["validation"]
+        self.augment = Augment.of(job.data)
+        self.order = Order(parts["train"], self.recipe.batch_size, ctx.seed)
+        self.state = restored or TrainState.fresh(self.recipe, ctx.seed)
         self.saved_at = self.state.step
         self.pace = _Pace(clock, self.state.step)
 
@@ -140,6 +143,16 @@ class _Loop:
             self._after_step()
         self.ctx.report(self.state.step, self.job.steps, self.pace.rate)
         return self.ctx.should_stop() if self.ctx.should_stop() in {LOST, CANCEL} else None
+
+    def _prepared(self, parts: dict[str, Tensor]) -> tuple[Dataset, dict[str, Tensor]]:
+        """Return what is learned from: the data as it is, or the rows of tokens that the recipe makes of its texts."""
+        learned, cut = learnable(self.recipe, self.dataset, parts)
+        if learned is not self.dataset:
+            self.ctx.log(
+                f"The {len(parts['train']):,} texts to train on are {len(cut['train']):,} rows of tokens; "
+                f"{len(cut['validation']):,} rows are to validate."
+            )
+        return learned, cut
 
     def _batch(self) -> dict[str, Tensor]:
         """Return what this step reads, augmented as the spec says."""
@@ -183,18 +196,20 @@ class _Loop:
         values = ", ".join(f"{name} {value:.3f}" for name, value in self.state.metrics.items())
         rate = f" ({self.pace.rate:.0f} steps a second)" if self.pace.rate else ""
         self.ctx.log(f"Step {self.state.step:,} of {self.job.steps:,}: {values}{rate}.")
-        draw_sheet = SHEETS.get(self.recipe.modality)
-        if draw_sheet is None:
+        sheet = SHEETS.get(self.recipe.modality)
+        if sheet is None:
             return
-        sampler = Sampler(self.recipe, models.served(self.recipe, self.state.modules), self.recipe.tile)
-        seeds = [item_seed(self.ctx.seed, index) for index in range(PICTURES)]
         held_out = self._held_out()
         wishes = self.recipe.asked(held_out) if held_out else None
+        with at_rest(self.state.modules):
+            sampler = Sampler(self.recipe, models.part_served(self.recipe, self.state.modules), self.recipe.tile)
+            seeds = [item_seed(self.ctx.seed, index) for index in range(len(wishes) if wishes else sheet.items)]
+            drawn = sampler.draw(seeds, wishes)
         if wishes is None:
-            self.ctx.sheet(draw_sheet(sampler.draw(seeds)), self.state.step)
+            self.ctx.sheet(sheet.draw(drawn), self.state.step, sheet.extension)
             return
-        columns = pictures(held_out["source"]), sampler.draw(seeds[: len(wishes)], wishes), pictures(held_out["x"])
-        self.ctx.sheet(draw_sheet(beside(*columns), ACROSS), self.state.step)
+        columns = pictures(held_out["source"]), drawn, pictures(held_out["x"])
+        self.ctx.sheet(draw_sheet(beside(*columns), ACROSS), self.state.step, sheet.extension)
 
     def _held_out(self) -> dict[str, Tensor]:
         """Return the pairs that a sheet shows, always the same ones; empty where the data has none."""
@@ -204,7 +219,8 @@ class _Loop:
     def _save(self) -> None:
         with scratch("checkpoint") as place:
             folder = place / "checkpoint"
-            self.ctx.save(folder, checkpoint.write(self.state, folder, self.about), self.state.step)
+            digest = checkpoint.write(self.state, folder, self.about, self.recipe.assets)
+            self.ctx.save(folder, digest, self.state.step)
         self.saved_at = self.state.step
         self.ctx.log(f"Saved a checkpoint at step {self.state.step:,}.")
 
@@ -244,6 +260,7 @@ class _Loop:
     def _describe(self, parts: Mapping[str, Tensor]) -> None:
         shape, counts = getattr(self.dataset, "shape", None), {name: len(part) for name, part in parts.items()}
         what = f"pictures of {shape.width}x{shape.height}" if shape else "items"
+        what = "documents" if self.dataset.modality == TEXT else what
         self.ctx.log(
             f"Read {len(self.dataset):,} {what} from {self.dataset.name}: "
             f"{counts['train']:,} to train on, {counts['validation']:,} to validate, {counts['test']:,} to test."

@@ -31,7 +31,9 @@ def publish_model(
     recipe, state = trained.recipe, trained.state
     config = recipe.config.model_dump(mode="json")
     weights = models.write_weights(recipe, state.modules, folder / layout.WEIGHTS)
-    digest = models.model_digest(recipe.name, config, weights)
+    digest = models.model_digest(recipe.name, config, weights, recipe.assets)
+    for name, data in recipe.assets.items():
+        (folder / name).write_bytes(data)
     card = _card(order, trained, config, weights, digest)
     for name, told in ((layout.CONFIG, config), (layout.CARD, card)):
         (folder / name).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -74,6 +76,7 @@ def _card(
         "metrics": state.metrics,
         "parameters": sum(t.numel() for t in models.served_state(recipe, state.modules).values()),
         "weights": {"file": layout.WEIGHTS, "sha256": weights} if weights else None,
+        "assets": models.asset_digests(recipe.assets),
         "code_version": code_version(),
         "versions": {"torch": torch.__version__, "numpy": numpy.__version__},
     }

@@ -1,18 +1,24 @@
-"""A sample sheet: what is drawn from fixed seeds, as a person can look at it. Of pictures, a grid, enlarged."""
+"""A sample sheet: what is drawn from fixed seeds, as a person can look at it.
+
+Of pictures, a grid, enlarged; of texts, one after the other.
+"""
 
 from __future__ import annotations
 
 import io
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from genworkers.images import Payload
+from genworkers.recipes.base import IMAGE, TEXT
 
 PICTURES = 64
 BESIDE, ACROSS = 21, 9  # of rows of the data: what was given, what was made of it and what is true, three times a line
+TEXTS = 8
 SMALLEST_SIDE = 48  # pixels of a picture on the sheet
 GAP = 2
 
@@ -43,5 +49,19 @@ def draw_sheet(pictures: Sequence[Payload], across: int | None = None) -> bytes:
     return out.getvalue()
 
 
-# A modality -> how its items are shown as one PNG; of one that is not here there are no sheets.
-SHEETS: dict[str, Callable[..., bytes]] = {"image": draw_sheet}
+def write_sheet(texts: Sequence[Payload]) -> bytes:
+    """Return the texts as one, a numbered line before each."""
+    shown = (f"--- {number}\n{text.tobytes().decode()}\n" for number, text in enumerate(texts))
+    return "\n".join(shown).encode()
+
+
+class Sheet(NamedTuple):
+    """How many items one shows, how they become a file, and how such a file's name ends."""
+
+    items: int
+    draw: Callable[[Sequence[Payload]], bytes]
+    extension: str
+
+
+# Of a modality that is not here there are no sheets.
+SHEETS = {IMAGE: Sheet(PICTURES, draw_sheet, "png"), TEXT: Sheet(TEXTS, write_sheet, "txt")}
