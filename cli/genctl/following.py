@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from genctl import text
 from genctl.client import Client, Json, is_over
+from genctl.curves import Curves
 
 ROUND_SECONDS = 1.0
 ROUNDS_BETWEEN_SHEETS = 3
@@ -29,7 +30,7 @@ class Followed:
     last_event: str | int | None = None
     last_line: int | None = None
     round: int = 0
-    metrics: dict[str, Any] = field(default_factory=dict)
+    curves: Curves = field(default_factory=Curves)
     sheets: set[str] = field(default_factory=set)
     artifacts: list[Json] = field(default_factory=list)
 
@@ -107,7 +108,7 @@ def _read_metrics(client: Client, one: Followed) -> None:
             data = event.get("data")
             values = data.get("values") if isinstance(data, dict) else None
             if isinstance(values, dict):
-                one.metrics = values
+                one.curves.add(int(data.get("step") or 0), values)
             one.last_event = event.get("id", one.last_event)
         if len(events) < PAGE:
             return
@@ -151,6 +152,9 @@ def results(job: Json, artifacts: Sequence[Json]) -> list[tuple[str, str]]:
     sheets = [a for a in artifacts if a.get("kind") == "sheet"]
     if sheets:
         found.append(("sample sheet", text.place(sheets[0].get("uri"))))
+    events = [a for a in artifacts if a.get("kind") == "tensorboard"]
+    if events:
+        found.append(("metrics", f"tensorboard --logdir {text.place(str(events[0].get('uri')).rpartition('/')[0])}"))
     made = job.get("outputs")
     if isinstance(made, dict) and made.get("count"):
         found.append(("outputs", f"{text.clean(made['count'])} in {text.place(made.get('uri'))}"))

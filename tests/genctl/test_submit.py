@@ -235,7 +235,9 @@ def test_a_terminal_gets_bars_and_lines_above_them(
     platform: CannedPlatform, environment: dict[str, str], file: str
 ) -> None:
     moving = {"done": 20, "total": 40, "unit": "steps", "rate": 2.5, "eta_seconds": 8.0}
-    losses = {"events": [{"id": "1", "type": "metrics", "data": {"step": 20, "values": {"loss_d": 0.5}}}]}
+    points = [(step, {"loss_d": loss, "learning_rate": 0.001}) for step, loss in ((10, 4.0), (15, 2.0), (20, 0.5))]
+    data = [{"step": step, "values": values} for step, values in points]
+    losses = {"events": [{"id": str(n), "type": "metrics", "data": one} for n, one in enumerate(data)]}
     accepts(platform, job(state="queued"))
     followed(
         platform,
@@ -250,14 +252,16 @@ def test_a_terminal_gets_bars_and_lines_above_them(
         stdin=subprocess.DEVNULL,
         stdout=theirs,
         stderr=theirs,
-        env={**environment, "TERM": "xterm", "NO_COLOR": "1"},
+        env={**environment, "TERM": "xterm", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"},
     )
     os.close(theirs)
 
     shown = read_all(ours)
 
     assert child.wait(30) == 0
-    assert "20/40 steps  2.5 steps/s  ETA 8 s  loss_d 0.5" in shown
+    assert "20/40 steps  2.5 steps/s  ETA 8 s" in shown
+    assert "loss_d  █▄▁  0.5" in shown
+    assert "learning rate 0.001" in shown
     assert "digits-gan  | hello \\x1b[31m" in shown
     assert "digits-gan  succeeded in 42 s as digits-gan@1" in shown
     assert "Next steps" in shown
@@ -297,7 +301,8 @@ def test_plain_lines_come_at_intervals_and_only_when_something_moved() -> None:
     now = [0.0]
     said: list[str] = []
     view = LineView(said.append, lambda: now[0])
-    one = Followed(job(state="running"), metrics={"loss_d": 0.612345, "loss_g": 1.0})
+    one = Followed(job(state="running"))
+    one.curves.add(2, {"loss_d": 0.612345, "loss_g": 1.0, "learning_rate": 0.1})
 
     for moment, done in ((1.0, 1), (6.0, 2), (7.0, 3), (12.0, 3), (18.0, 3)):
         now[0] = moment

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -13,8 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.record_writer import masked_crc32c
 
 from genplatform.store import Store
+from genworkers import context
 from genworkers.models import model_digest
 from genworkers.recipes.gan import Gan
 from genworkers.training.actor import RunActor
@@ -75,8 +80,9 @@ def test_a_run_tells_what_it_does_while_it_does_it(platform: Platform, store: St
     assert "Step 60 of 60" in platform.logs
     points = [m["step"] for b in platform.bodies("/progress") for m in b["metrics"] if "g_loss" in m["values"]]
     assert points == list(range(1, 61))
-    kinds = [(b["kind"], b["step"]) for b in platform.bodies("/artifacts") if b["kind"] != "log"]
-    assert kinds == [("checkpoint", 20), ("sheet", 30), ("checkpoint", 40), ("sheet", 60), ("checkpoint", 60)]
+    told = [(b["kind"], b["step"]) for b in platform.bodies("/artifacts")]
+    assert [step for kind, step in told if kind == "checkpoint"] == [20, 40, 60]
+    assert [step for kind, step in told if kind == "sheet"] == [30, 60]
     assert store.read_bytes("jobs/default/j_abc/sheets/step-000000060.r1.png").startswith(b"\x89PNG")
 
 
@@ -134,6 +140,85 @@ def test_only_the_last_checkpoints_are_kept(platform: Platform, store: Store, ru
     steps = {key.split("/")[4] for key in store.list("jobs/default/j_abc/checkpoints")}
 
     assert steps == {"step-000000040.r1", "step-000000060.r1"}
+
+
+def test_the_best_checkpoint_lies_apart_and_the_one_before_it_goes(
+    platform: Platform, store: Store, run_order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = {20: 2.0, 40: 1.0, 60: 3.0}
+    monkeypatch.setattr(Gan, "evaluate", lambda recipe, batch, ctx: {"d_loss": torch.tensor(losses[ctx.step])})
+    best = {"every": 50, "keep": 1, "best": "validation_d_loss", "mode": "min", "publish": "best"}
+
+    assert run(run_order(platform.url, checkpoint=best, evaluate_every=20)) == "published"
+
+    assert [b["step"] for b in platform.bodies("/artifacts") if b["kind"] == "best_checkpoint"] == [20, 40]
+    assert {key.split("/")[4] for key in store.list("jobs/default/j_abc/best")} == {"step-000000040.r1"}
+    assert {key.split("/")[4] for key in store.list("jobs/default/j_abc/checkpoints")} == {"step-000000060.r1"}
+    assert published(platform)["card"]["steps"] == 40
+
+
+def test_a_run_that_goes_on_publishes_the_best_checkpoint_of_the_run_before(
+    platform: Platform, new_platform: Callable[[], Platform], run_order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = {20: 1.0, 40: 2.0, 60: 3.0}
+    monkeypatch.setattr(Gan, "evaluate", lambda recipe, batch, ctx: {"d_loss": torch.tensor(losses[ctx.step])})
+    how = {
+        "checkpoint": {"every": 20, "keep": 3, "best": "validation_d_loss", "mode": "min", "publish": "best"},
+        "evaluate_every": 20,
+    }
+    run(run_order(platform.url, **how))
+    (best,) = [b for b in platform.bodies("/artifacts") if b["kind"] == "best_checkpoint"]
+    other = new_platform()
+
+    run(run_order(other.url, run=2, resume=[s for s in resume(platform) if s["step"] == 40], best=best, **how))
+
+    assert published(other)["digest"] == published(platform)["digest"]
+    assert published(other)["card"]["steps"] == 20
+
+
+def events_in(data: bytes) -> list[tuple[int, dict[str, float]]]:
+    """Read an event file as TensorBoard does: length, its checksum, a protocol buffer, its checksum."""
+    found = []
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        event = Event.FromString(data[12 : 12 + length])
+        assert struct.unpack("<I", data[12 + length : 16 + length]) == (masked_crc32c(data[12 : 12 + length]),)
+        found.append((event.step, {value.tag: value.simple_value for value in event.summary.value}))
+        data = data[16 + length :]
+    return found
+
+
+def test_metrics_are_kept_as_tensorboard_reads_them_each_step_once(
+    platform: Platform, new_platform: Callable[[], Platform], store: Store, run_order: Order
+) -> None:
+    run(run_order(platform.url))
+    other = new_platform()
+    offered = [saved for saved in resume(platform) if saved["step"] == 40]
+
+    run(run_order(other.url, job_id="j_def", resume=offered))
+
+    kept = [b for b in platform.bodies("/artifacts") if b["kind"] == "tensorboard"]
+    assert [b["step"] for b in kept] == [20, 40, 60]
+    assert [b["step"] for b in other.bodies("/artifacts") if b["kind"] == "tensorboard"] == [60]
+    assert all("/tensorboard/events.out.tfevents." in b["key"] for b in kept)
+    events = [event for b in kept for event in events_in(store.read_bytes(b["key"]))]
+    assert [step for step, values in events if "d_loss" in values] == list(range(1, 61))
+    last = [values for step, values in events if step == 60 and "d_loss" in values][-1]
+    assert last["d_loss"] == pytest.approx(published(platform)["metrics"]["d_loss"])
+    assert {"generator_learning_rate", "discriminator_gradient_norm"} <= set(last)
+
+
+def test_a_run_is_no_worse_for_event_files_that_cannot_be_written(
+    platform: Platform, run_order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(context, "write_events", fail)
+
+    assert run(run_order(platform.url)) == "published"
+
+    assert "are not among the event files of TensorBoard: [Errno 28]" in platform.logs
 
 
 def test_the_same_order_publishes_the_same_model_again(platform: Platform, run_order: Order) -> None:

@@ -3,106 +3,25 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from notebook import SMALL, Notebook, train, weights
 from PIL import Image
 
-from genplatform.errors import BadRequest, NotFound
-from genworkers import models
+from genplatform.errors import BadRequest
 from genworkers.context import SavedCheckpoint
 from genworkers.data.dataset import split_indices
 from genworkers.recipes.gan import Gan
 from genworkers.stop import CANCEL, LOST, SHUTDOWN
-from genworkers.training import loop
-from genworkers.training.loop import Trained, TrainJob
+from genworkers.training import job as jobs
 from genworkers.training.sheet import draw_sheet
-
-SMALL = {"generator_widths": [16], "discriminator_widths": [16], "latent_dim": 8, "batch_size": 16}
-
-
-class Notebook:
-    """A RunContext that keeps everything in memory and in one folder."""
-
-    def __init__(self, folder: Path, seed: int = 0) -> None:
-        self.seed = seed
-        self.folder = Path(tempfile.mkdtemp(dir=folder))
-        self.saved: list[SavedCheckpoint] = []
-        self.lines: list[str] = []
-        self.events: list[str] = []
-        self.points: list[tuple[int, dict[str, float]]] = []
-        self.sheets: dict[int, bytes] = {}
-        self.reports: list[tuple[int, int]] = []
-        self.stop_at: dict[int, str] = {}
-        self._asked = itertools.count()
-
-    def report(self, done: int, total: int, rate: float | None) -> None:
-        self.reports.append((done, total))
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        self.points.append((step, dict(values)))
-
-    def log(self, text: str) -> None:
-        self.lines.append(text)
-
-    def event(self, kind: str, data: Mapping[str, Any]) -> None:
-        self.events.append(kind)
-
-    def save(self, folder: Path, sha256: str, step: int) -> None:
-        kept = self.folder / f"step-{step}-{len(self.saved)}"
-        folder.rename(kept)
-        self.saved.insert(0, SavedCheckpoint(str(kept), sha256, step))
-
-    def sheet(self, data: bytes, step: int, extension: str) -> None:
-        self.sheets[step] = data
-
-    def checkpoints(self) -> Sequence[SavedCheckpoint]:
-        return list(self.saved)
-
-    def fetch(self, saved: SavedCheckpoint, folder: Path) -> None:
-        if not Path(saved.key).exists():
-            raise NotFound(f"There is no {saved.key}.")
-        folder.mkdir()
-        for path in Path(saved.key).iterdir():
-            (folder / path.name).write_bytes(path.read_bytes())
-
-    def should_stop(self) -> str | None:
-        return self.stop_at.get(next(self._asked))
-
-
-def job(**changes: Any) -> TrainJob:
-    base: dict[str, Any] = {
-        "recipe": "gan",
-        "params": SMALL,
-        "data": {"source": "digits"},
-        "split": None,
-        "steps": 50,
-        "checkpoint_every": 20,
-        "sheet_every": 25,
-        "evaluate_every": 20,
-    }
-    return TrainJob(**base | changes)
-
-
-def train(notebook: Notebook, **changes: Any) -> Trained:
-    ticks = itertools.count()
-    return loop.train(job(**changes), notebook, clock=lambda: next(ticks) / 4)
-
-
-def weights(trained: Trained, folder: Path) -> str:
-    digest = models.write_weights(trained.recipe, trained.state.modules, folder / "weights.safetensors")
-    assert digest is not None
-    return digest
 
 
 def test_a_run_reports_measures_shows_and_saves(tmp_path: Path) -> None:
@@ -116,7 +35,9 @@ def test_a_run_reports_measures_shows_and_saves(tmp_path: Path) -> None:
     assert sorted(notebook.sheets) == [25, 50]
     learned = [point for point in notebook.points if "d_loss" in point[1]]
     assert [step for step, _ in learned] == list(range(1, 51))
-    assert set(learned[-1][1]) == {"d_loss", "g_loss"}
+    assert set(learned[-1][1]) == {"d_loss", "g_loss"} | {
+        f"{name}_{what}" for name in ("generator", "discriminator") for what in ("learning_rate", "gradient_norm")
+    }
     assert [step for step, values in notebook.points if "validation_d_loss" in values] == [20, 40, 50]
     assert set(trained.state.metrics) == {"d_loss", "g_loss", "validation_d_loss"}
     assert notebook.reports[0] == (0, 50)
@@ -135,7 +56,7 @@ def test_the_same_job_makes_the_same_weights_and_another_seed_makes_others(tmp_p
 def test_a_run_stopped_anywhere_goes_on_to_the_same_weights_and_metrics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: int
 ) -> None:
-    monkeypatch.setattr(loop, "MOST_POINTS", 8)  # a point every 7 steps: most stops fall into the middle of a mean
+    monkeypatch.setattr(jobs, "MOST_POINTS", 8)  # a point every 7 steps: most stops fall into the middle of a mean
     whole, parted = Notebook(tmp_path), Notebook(tmp_path)
     straight = train(whole)
     parted.stop_at = {stopped_at: SHUTDOWN}
@@ -292,19 +213,22 @@ def test_a_sheet_takes_colour_and_any_number_of_pictures() -> None:
 
 
 KILLED = """
-import os, signal, sys
+import os, signal, sys, threading
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import torch
-from test_training import Notebook, train
+from notebook import Notebook, train
 torch.set_num_threads(1)
 
 class Doomed(Notebook):
+    is_saved = threading.Event()
     def save(self, folder, sha256, step):
         super().save(folder, sha256, step)
         (Path(sys.argv[2]) / f"saved-{step}").write_text(sha256 + " " + self.saved[0].key)
+        if step == 40:
+            self.is_saved.set()
     def metrics(self, step, values):
-        if step == int(sys.argv[3]):
+        if step == int(sys.argv[3]) and self.is_saved.wait(60):
             os.kill(os.getpid(), signal.SIGKILL)
 
 train(Doomed(Path(sys.argv[2])))
@@ -317,7 +241,7 @@ def test_a_run_killed_without_a_word_goes_on_to_the_same_weights(tmp_path: Path)
     folder.mkdir()
 
     ended = subprocess.run(
-        [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(folder), "47"],
+        [sys.executable, "-c", KILLED, str(Path(__file__).parents[1] / "support"), str(folder), "47"],
         check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )

@@ -50,8 +50,13 @@ class TrainNode:
         nodes.progress(self._w, self.grant, self.run | said)
 
     def checkpoint(self, step: int, sha256: str = DIGEST) -> str:
-        key = layout.checkpoint(self.key, step)
-        body = {"kind": "checkpoint", "key": key, "sha256": sha256, "size": 3, "step": step}
+        return self._keep("checkpoint", layout.checkpoint(self.key, step), sha256, step)
+
+    def best_checkpoint(self, step: int, sha256: str = DIGEST) -> str:
+        return self._keep("best_checkpoint", layout.best_checkpoint(self.key, step), sha256, step)
+
+    def _keep(self, kind: str, key: str, sha256: str, step: int) -> str:
+        body = {"kind": kind, "key": key, "sha256": sha256, "size": 3, "step": step}
         nodes.artifact(self._w, self.grant, self.run | body)
         return key
 

@@ -15,7 +15,8 @@ import httpx
 import torch
 
 from genworkers.context import SavedCheckpoint
-from genworkers.training.loop import TrainJob, train
+from genworkers.training.job import TrainJob
+from genworkers.training.loop import train
 
 # What workers import when they begin, beside the loop.
 USUAL = (
@@ -47,12 +48,19 @@ class Nobody:
     def save(self, folder: Path, sha256: str, step: int) -> None:
         """Let it be."""
 
+    def save_best(self, folder: Path, sha256: str, step: int) -> None:
+        """Let it be."""
+
     def sheet(self, data: bytes, step: int, extension: str) -> None:
         """Let it be."""
 
     def checkpoints(self) -> Sequence[SavedCheckpoint]:
         """Return none."""
         return ()
+
+    def best(self) -> SavedCheckpoint | None:
+        """Return none."""
+        return None
 
     def fetch(self, saved: SavedCheckpoint, folder: Path) -> None:
         """Let it be."""

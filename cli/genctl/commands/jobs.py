@@ -178,7 +178,7 @@ def _print_job(job: dict[str, Any], artifacts: Sequence[dict[str, Any]]) -> None
 def _print_artifacts(artifacts: Sequence[dict[str, Any]]) -> None:
     from genctl import output, text
 
-    shown = [a for a in artifacts if a.get("kind") in ("sheet", "checkpoint", "output", "log")]
+    shown = [a for a in artifacts if a.get("kind") in ("sheet", "checkpoint", "best_checkpoint", "output", "log")]
     if not shown:
         return
     output.say("\nArtifacts, newest first")

@@ -22,6 +22,7 @@ class Kind(StrEnum):
     """What consists of several objects; what is referred to otherwise is one, and its kind the artifact's."""
 
     CHECKPOINT = "checkpoint"
+    BEST_CHECKPOINT = "best_checkpoint"
     SHARD = "shard"
     MODEL = "model"
 

@@ -10,13 +10,23 @@ from genplatform.domain.keys import ClaimKey, JobKey, RunKey
 
 
 def job(key: JobKey) -> str:
-    """Return the folder of a Job's checkpoints, sheets, logs, and the files that its command left."""
+    """Return the folder of a Job's checkpoints, sheets, event files, logs, and the files that its command left."""
     return f"jobs/{key.tenant}/{key.job_id}"
 
 
 def checkpoint(run: RunKey, step: int) -> str:
     """Return the folder of one checkpoint."""
     return f"{job(run.job)}/checkpoints/step-{step:09d}.r{run.run}"
+
+
+def best_checkpoint(run: RunKey, step: int) -> str:
+    """Return the folder of a checkpoint that is kept because it was the best."""
+    return f"{job(run.job)}/best/step-{step:09d}.r{run.run}"
+
+
+def tensorboard(run: RunKey, step: int) -> str:
+    """Return the key of an event file of TensorBoard: a Run's metrics up to a step. The whole folder is one run's."""
+    return f"{job(run.job)}/tensorboard/events.out.tfevents.{step:09d}.r{run.run}"
 
 
 def sheet(run: RunKey, step: int, extension: str = "png") -> str:

@@ -71,7 +71,7 @@ def progress(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]
 
 
 def artifact(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Record a checkpoint or sheet under the Run's fence; older checkpoints than the spec keeps are forgotten."""
+    """Record what a Run made under its fence; checkpoints that newer or better ones replace are forgotten."""
     said = wire.parse(wire.ArtifactBody, body)
     key = own_run(grant, said)
     if not said.key.startswith(f"{layout.job(key.job)}/"):
@@ -92,6 +92,8 @@ def artifact(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]
             tx.jobs.touch(job.id, run=key.run, progressed_at=now)
             old = [a.key for a in tx.artifacts.of_job(job.id, "checkpoint")[keep:]]
             tx.artifacts.forget(job.id, old)
+        if said.kind == "best_checkpoint":
+            tx.artifacts.forget(job.id, [a.key for a in tx.artifacts.of_job(job.id, said.kind)[1:]])
     return {}
 
 

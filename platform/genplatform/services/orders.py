@@ -16,6 +16,7 @@ from genplatform.spec import parse_stored, published_name
 THREADS = 1
 # A Run is offered older ones than the newest in case that is damaged.
 MOST_CHECKPOINTS = 3
+BEST = "best_checkpoint"
 
 
 def run_order(w: Wiring, tx: Transaction, job: JobRow, run: RunKey, api_url: str) -> dict[str, Any]:
@@ -29,13 +30,13 @@ def run_order(w: Wiring, tx: Transaction, job: JobRow, run: RunKey, api_url: str
         "api_url": api_url,
         "token": issue(w.node_secret(tx), RunGrant(*run)),
         "store_url": w.store.url,
-        "resume": [{"key": c.key, "sha256": c.sha256, "step": c.step} for c in _checkpoints(tx, job)],
+        "resume": [_saved(c) for c in _of_line(tx, job, "checkpoint", MOST_CHECKPOINTS)],
         "heartbeat_seconds": HEARTBEAT_SECONDS,
     }
-    return common | _OF_KIND[JobKind(job.kind)](w, job)
+    return common | _OF_KIND[JobKind(job.kind)](w, tx, job)
 
 
-def _train(w: Wiring, job: JobRow) -> dict[str, Any]:
+def _train(w: Wiring, tx: Transaction, job: JobRow) -> dict[str, Any]:
     spec = job.spec
     return {
         "recipe": spec["recipe"],
@@ -47,32 +48,46 @@ def _train(w: Wiring, job: JobRow) -> dict[str, Any]:
         "seed": spec["seed"],
         "checkpoint": spec["checkpoint"],
         "sheet_every": spec["sheet_every"],
-        "evaluate_every": spec.get("evaluate_every"),  # jobs that an older version submitted say nothing of it
+        # Jobs that an older version submitted say nothing of these.
+        "evaluate_every": spec.get("evaluate_every"),
+        "optimization": spec.get("optimization"),
+        "early_stopping": spec.get("early_stopping"),
+        "best": _best(tx, job),
         "publish": published_name(parse_stored(spec)),
         "threads": THREADS,
     }
 
 
-def _command(w: Wiring, job: JobRow) -> dict[str, Any]:
+def _command(w: Wiring, _: Transaction, job: JobRow) -> dict[str, Any]:
     fields = ("command", "shell", "env", "workdir", "checkpoint_every")
     # A spec of before there was `pip:` has none.
     pip = list(job.spec.get("pip", ()))
     return {name: job.spec[name] for name in fields} | {"folders": list(w.folders), "pip": pip}
 
 
-_OF_KIND: dict[JobKind, Callable[[Wiring, JobRow], dict[str, Any]]] = {
+_OF_KIND: dict[JobKind, Callable[[Wiring, Transaction, JobRow], dict[str, Any]]] = {
     JobKind.TRAIN: _train,
     JobKind.COMMAND: _command,
 }
 
 
-def _checkpoints(tx: Transaction, job: JobRow) -> list[ArtifactRow]:
+def _best(tx: Transaction, job: JobRow) -> dict[str, Any] | None:
+    """Return the best checkpoint until now, of the jobs that a Run may go on from."""
+    found = _of_line(tx, job, BEST, 1)
+    return _saved(found[0]) if found else None
+
+
+def _saved(checkpoint: ArtifactRow) -> dict[str, Any]:
+    return {"key": checkpoint.key, "sha256": checkpoint.sha256, "step": checkpoint.step}
+
+
+def _of_line(tx: Transaction, job: JobRow, kind: str, most: int) -> list[ArtifactRow]:
     """Return what a Run may go on from, newest first: its job's own, then those of the jobs it does again."""
-    found = tx.artifacts.of_job(job.id, "checkpoint")
-    while len(found) < MOST_CHECKPOINTS and job.retry_of is not None:
+    found = tx.artifacts.of_job(job.id, kind)
+    while len(found) < most and job.retry_of is not None:
         before = tx.jobs.by_id(job.tenant_id, job.retry_of)
         if before is None:
             break
         job = before
-        found += tx.artifacts.of_job(job.id, "checkpoint")
+        found += tx.artifacts.of_job(job.id, kind)
     return found

@@ -114,7 +114,7 @@ def _amount(spec: JobSpec) -> tuple[int, str]:
     """Return how much there is to do, as far as a document says, and in what it is counted."""
     match spec:
         case TrainSpec():
-            return spec.budget.steps, "steps"
+            return spec.budget.steps or 0, "steps"  # of epochs, its worker tells how many
         case GenerateSpec():
             return spec.count, "items"
         case _:

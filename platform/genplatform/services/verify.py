@@ -80,7 +80,7 @@ def _objects(reference: Reference) -> list[tuple[str, str | None]]:
     match reference.kind:
         case Kind.SHARD:
             return [(f"{key}/{layout.MANIFEST}", sha256)]
-        case Kind.CHECKPOINT:
+        case Kind.CHECKPOINT | Kind.BEST_CHECKPOINT:
             return [(f"{key}/{layout.STATE}", sha256)]
         case Kind.MODEL:
             weights = [] if sha256 is None else [(f"{key}/{layout.WEIGHTS}", sha256)]
@@ -95,6 +95,6 @@ def _inside(store: Store, reference: Reference, key: str) -> Iterator[tuple[str,
         folder = reference.key.rpartition("/")[0]
         for line in store.read_bytes(key).splitlines():
             yield from ((f"{folder}/{file['path']}", file["sha256"]) for file in json.loads(line)["files"])
-    elif reference.kind == Kind.CHECKPOINT:
+    elif reference.kind in {Kind.CHECKPOINT, Kind.BEST_CHECKPOINT}:
         told: dict[str, Any] = json.loads(store.read_bytes(key))
         yield from ((f"{reference.key}/{name}", sha256) for name, sha256 in told["files"].items())

@@ -102,7 +102,7 @@ class Report(RunBody):
 class ArtifactBody(RunBody):
     """Bytes that lie in the store."""
 
-    kind: Literal["checkpoint", "sheet", "log"]
+    kind: Literal["checkpoint", "best_checkpoint", "sheet", "tensorboard", "log"]
     key: StoreKey
     sha256: Sha256
     size: Number

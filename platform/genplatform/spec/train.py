@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, field_validator
 
 from genplatform.domain.names import NAME_PATTERN, RESERVED_MODELS
 from genplatform.errors import NotFound, SpecProblem
-from genplatform.spec.common import MOST_STEPS, JobSpec, Name, Resources, SpecPart, Workers, default_of, worker_range
+from genplatform.spec.common import MOST_STEPS, JobSpec, Name, Resources, Workers, default_of, worker_range
 from genplatform.spec.data import Data, Split
+from genplatform.spec.optimization import Budget, Checkpoint, EarlyStopping, Optimization
 from genplatform.spec.recipes import RecipeBook
 from genplatform.spec.refusals import NOT_YET, refuse
 from genplatform.spec.words import Found, shown
@@ -33,25 +34,6 @@ def _recipe_problem(name: str, recipes: RecipeBook) -> SpecProblem | None:
         return SpecProblem(error.message, "recipe", hint=error.hint)
     hint = f"Generate with it: kind: generate, model: {name}@1."
     return SpecProblem(f"The recipe {shown(name)} needs no training and cannot be trained.", "recipe", hint=hint)
-
-
-class Budget(SpecPart):
-    """How long a model learns."""
-
-    not_yet: ClassVar[Mapping[str, str]] = {
-        "epochs": "Give steps: an epoch has as many as the training items make batches.",
-        # A time limit would make the result depend on how fast the machine happened to be.
-        "minutes": "Give steps: they train the same model on every machine, and minutes do not.",
-    }
-
-    steps: int = Field(ge=1, le=MOST_STEPS, description="Steps of the optimizer.")
-
-
-class Checkpoint(SpecPart):
-    """When the state of training is kept, to go on from after a crash."""
-
-    every: int = Field(default=500, ge=1, le=MOST_STEPS, description="Steps between two checkpoints.")
-    keep: int = Field(default=3, ge=1, le=1000, description="How many of the newest checkpoints are kept.")
 
 
 class TrainResources(Resources):
@@ -82,6 +64,12 @@ class TrainSpec(JobSpec):
         default_factory=dict, description="The recipe's own parameters: see `genctl recipes show RECIPE`."
     )
     budget: Budget = Field(default_factory=default_of(Budget(steps=1000)), description="How long the model learns.")
+    optimization: Optimization = Field(
+        default_factory=default_of(Optimization()), description="How gradients are made and followed."
+    )
+    early_stopping: EarlyStopping | None = Field(
+        default=None, description="When a training ends before its budget does."
+    )
     checkpoint: Checkpoint = Field(
         default_factory=default_of(Checkpoint()), description="When the state of training is kept."
     )

@@ -216,6 +216,33 @@ def test_only_so_many_checkpoints_are_kept_as_the_spec_says(p: SmallPlatform) ->
     assert [a["step"] for a in jobs.artifacts(p.w, TENANT, "t")["artifacts"]] == [30, 20]
 
 
+def test_the_best_checkpoint_is_kept_beside_the_newest_until_a_better_one_comes(p: SmallPlatform) -> None:
+    run = p.open(p.one(train("t", "checkpoint: {every: 10, keep: 1, best: loss}\n")))
+    node = p.trainer(run)
+    for step in (10, 20, 30):
+        node.checkpoint(step)
+        if step < 30:
+            node.best_checkpoint(step)
+
+    found = jobs.artifacts(p.w, TENANT, "t")["artifacts"]
+
+    assert [(a["kind"], a["step"]) for a in found] == [("checkpoint", 30), ("best_checkpoint", 20)]
+
+
+def test_a_run_that_goes_on_is_told_of_the_best_checkpoint(p: SmallPlatform) -> None:
+    t = p.one(train("t", "checkpoint: {best: loss}\noptimization: {precision: bf16}\n"))
+    node = p.trainer(p.open(t))
+    assert (node.order["best"], node.order["optimization"]["precision"]) == (None, "bf16")
+    node.checkpoint(10)
+    key = node.best_checkpoint(10)
+    p.lose(t)
+
+    order = p.open(t).order
+
+    assert order["best"] == {"key": key, "sha256": DIGEST, "step": 10}
+    assert [saved["step"] for saved in order["resume"]] == [10]
+
+
 @pytest.mark.parametrize("key", ["models/default/x", "jobs/other/j_2222222222/checkpoints/x", "jobs/default/../x"])
 def test_an_artifact_lies_with_its_own_job(p: SmallPlatform, key: str) -> None:
     node = running(p)

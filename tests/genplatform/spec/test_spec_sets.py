@@ -41,7 +41,7 @@ def test_the_last_of_two_values_wins_over_the_first_and_the_file(load_text: Any)
         ("cuont=1", "no job of the file has a field 'cuont'", "Did you mean 'count'?"),
         ("count=0", "count is 0", "It was set by --set count=0."),
         ("params.latent=1", "no parameter 'latent'", "It was set by --set params.latent=1."),
-        ("budget.epochs=1", "not supported yet: budget.epochs", "--set budget.epochs=1"),
+        ("budget.minutes=1", "not supported yet: budget.minutes", "--set budget.minutes=1"),
         ("split.train=0.1", "add up to", "It was set by --set split.train=0.1."),
         ("count", "a field and its value are expected", "params.latent_dim=64"),
         ("=1", "a field and its value are expected", ""),

@@ -205,10 +205,11 @@ class Order:
 
     def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Tensor:
         """Return the indices of one step (from 0): this rank's every `world_size`-th row of the whole batch."""
-        places = range(step * self.batch_size + rank, (step + 1) * self.batch_size, world_size)
-        count = len(self.indices)
-        epochs = torch.tensor([place // count for place in places])
-        within = torch.tensor([place % count for place in places])
+        start, end, count = step * self.batch_size + rank, (step + 1) * self.batch_size, len(self.indices)
+        if start // count == (end - 1) // count:  # as most batches are: within one epoch
+            return self._epoch(start // count)[start % count : (end - 1) % count + 1 : world_size]
+        places = torch.arange(start, end, world_size)
+        epochs, within = places // count, places % count
         first, last = int(epochs[0]), int(epochs[-1])
         rows = torch.empty(len(within), dtype=torch.long)
         for epoch in range(first, last + 1):

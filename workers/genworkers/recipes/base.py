@@ -92,7 +92,9 @@ class EvaluationContext(Protocol):
 class StepContext(EvaluationContext, Protocol):
     """What the engine offers to one training step. Its noise is a function of (seed, rank, step, stream, shape)."""
 
-    generator: torch.Generator
+    @property
+    def generator(self) -> torch.Generator:
+        """What other randomness of the step is drawn from."""
 
     def optimize(self, name: str, loss: Tensor) -> None:
         """Move the parameters of that optimizer, and no others, down the gradient of `loss`."""

@@ -23,12 +23,13 @@ class RunActor(OneRun):
         import torch
 
         from genworkers.context import PlatformContext
-        from genworkers.training.loop import TrainJob, train
+        from genworkers.training.job import TrainJob
+        from genworkers.training.loop import train
         from genworkers.training.publish import publish_model
 
         torch.set_num_threads(int(self._order["threads"]))
         store = Store(self._order["store_url"])
-        ctx = PlatformContext(self._order, store, self._outbox, self._stop)
+        ctx = PlatformContext(self._order, store, self._outbox, self._stop, clock=time.time)
         trained = train(TrainJob.from_order(self._order), ctx, clock=time.monotonic)
         if trained.stopped is not None:
             return self._let_go(trained.stopped, trained.state.step)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,11 +17,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.amp import GradScaler
 
 from genplatform.domain.layout import STATE
 from genworkers.models import canonical, file_sha256
 from genworkers.recipes.base import Recipe
-from genworkers.training.state import TrainState
+from genworkers.training.state import TrainState, rates_of
+from genworkers.training.tracking import Track
 
 FORMAT = 1
 MODULES = "modules.safetensors"
@@ -31,6 +34,38 @@ class Damaged(Exception):
     """What lies there is not the checkpoint that was recorded."""
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """A copy of a training state, which stays as it is while the training goes on."""
+
+    step: int
+    modules: dict[str, Tensor]
+    optimizers: dict[str, Tensor]
+    told: dict[str, Any]  # the rest, as JSON carries it
+
+
+def snapshot(state: TrainState) -> Snapshot:
+    """Copy `state` to the machine's own memory."""
+    tensors, groups = _optimizer_state(state)
+    told: dict[str, Any] = {
+        "step": state.step,
+        "optimizers": groups,
+        # The sums under way are float64; JSON carries those exactly.
+        "window": {
+            "count": state.window.count,
+            "sums": {name: total.item() for name, total in state.window.sums.items()},
+        },
+        "latest": dict(state.latest),
+        "evaluated": dict(state.evaluated),
+    }
+    # Of jobs that ask for neither, checkpoints are what they always were.
+    if state.scalers:
+        told["scalers"] = {name: scaler.state_dict() for name, scaler in state.scalers.items()}
+    if state.tracks:
+        told["tracks"] = {name: track.as_json() for name, track in state.tracks.items()}
+    return Snapshot(state.step, {k: _copied(t) for k, t in state.modules.state_dict().items()}, tensors, told)
+
+
 def write(
     state: TrainState, folder: Path, about: Mapping[str, Any], assets: Mapping[str, bytes] = MappingProxyType({})
 ) -> str:
@@ -39,25 +74,21 @@ def write(
     `about` says what is trained (recipe, config, seed, data digest): `read` wants the same. `assets` are what the
     recipe was prepared with.
     """
+    return write_snapshot(snapshot(state), folder, about, assets)
+
+
+def write_snapshot(taken: Snapshot, folder: Path, about: Mapping[str, Any], assets: Mapping[str, bytes]) -> str:
+    """Write a copy of a state, as `write` does."""
     folder.mkdir(parents=True)
-    tensors, groups = _optimizer_state(state)
     for name, data in assets.items():
         (folder / name).write_bytes(data)
-    save_file({k: t.detach().cpu().contiguous() for k, t in state.modules.state_dict().items()}, folder / MODULES)
-    save_file(tensors, folder / OPTIMIZERS)
+    save_file(taken.modules, folder / MODULES)
+    save_file(taken.optimizers, folder / OPTIMIZERS)
     text = canonical(
         {
+            **taken.told,
             "format": FORMAT,
-            "step": state.step,
             "about": dict(about),
-            "optimizers": groups,
-            # The sums under way are float64; JSON carries those exactly.
-            "window": {
-                "count": state.window.count,
-                "sums": {name: total.item() for name, total in state.window.sums.items()},
-            },
-            "latest": state.latest,
-            "evaluated": state.evaluated,
             "torch": torch.__version__,
             "files": {name: file_sha256(folder / name) for name in (MODULES, OPTIMIZERS, *assets)},
         }
@@ -90,7 +121,9 @@ def read(folder: Path, sha256: str, recipe: Recipe[Any], about: Mapping[str, Any
 def _restored(folder: Path, told: Mapping[str, Any], recipe: Recipe[Any]) -> TrainState:
     modules = recipe.build()
     modules.load_state_dict(load_file(folder / MODULES))
-    state = TrainState(modules, recipe.optimizers(modules), step=int(told["step"]))
+    optimizers = recipe.optimizers(modules)
+    # The rates before they are those of the step that was saved.
+    state = TrainState(modules, optimizers, step=int(told["step"]), rates=rates_of(optimizers))
     tensors = load_file(folder / OPTIMIZERS)
     for name, optimizer in state.optimizers.items():
         optimizer.load_state_dict(
@@ -102,6 +135,10 @@ def _restored(folder: Path, told: Mapping[str, Any], recipe: Recipe[Any]) -> Tra
     }
     state.latest = dict(told["latest"])
     state.evaluated = dict(told.get("evaluated") or {})  # older checkpoints have none
+    state.tracks = {name: Track(**track) for name, track in told.get("tracks", {}).items()}
+    for name, scaler in told.get("scalers", {}).items():
+        state.scalers[name] = GradScaler(next(modules.parameters()).device.type)
+        state.scalers[name].load_state_dict(scaler)
     return state
 
 
@@ -115,8 +152,12 @@ def _optimizer_state(state: TrainState) -> tuple[dict[str, Tensor], dict[str, An
             for key, value in values.items():
                 if not isinstance(value, Tensor):
                     raise TypeError(f"The optimizer {name!r} keeps a {type(value).__name__} ({key}): not a tensor.")
-                tensors[f"{name}/{index}/{key}"] = value.detach().cpu().contiguous()
+                tensors[f"{name}/{index}/{key}"] = _copied(value)
     return tensors, groups
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
 def _by_parameter(tensors: Mapping[str, Tensor], name: str) -> dict[int, dict[str, Tensor]]:

@@ -8,21 +8,21 @@ checkpoint makes the very weights it would have made.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from torch import Tensor
 
 from genplatform.domain.seeds import item_seed
 from genplatform.errors import BadRequest, NotFound
 from genworkers import models
-from genworkers.context import RunContext
+from genworkers.context import RunContext, SavedCheckpoint
 from genworkers.data.augment import Augment
 from genworkers.data.blocks import learnable
 from genworkers.data.dataset import Dataset, Order, split
-from genworkers.data.fetching import Fetch, no_uploads, uploads_of
 from genworkers.data.sources import open_source
 from genworkers.images import pictures
 from genworkers.recipes import registry
@@ -32,54 +32,23 @@ from genworkers.scratch import scratch
 from genworkers.stop import CANCEL, LOST
 from genworkers.training import checkpoint
 from genworkers.training.evaluation import ROWS_UNDER_WAY, at_rest, evaluate
+from genworkers.training.job import Optimization, Target, TrainJob
+from genworkers.training.pace import Pace, Use
+from genworkers.training.saving import Saver
 from genworkers.training.sheet import ACROSS, BESIDE, SHEETS, beside, draw_sheet
 from genworkers.training.state import EngineStep, TrainState
+from genworkers.training.tracking import Track
 
-REPORT_SECONDS = 0.5
-MOST_POINTS = 200  # of a metric's curve
-
-
-@dataclass(frozen=True)
-class TrainJob:
-    """What to train, as the spec says it."""
-
-    recipe: str
-    params: Mapping[str, Any]
-    data: Mapping[str, Any]
-    split: Mapping[str, float] | None
-    steps: int
-    checkpoint_every: int
-    sheet_every: int
-    evaluate_every: int
-    folders: Sequence[str] = ()  # whose files may be named by their paths
-    fetch: Fetch = no_uploads
-
-    @classmethod
-    def from_order(cls, order: Mapping[str, Any]) -> TrainJob:
-        """Read it from what the engine hands to the actor."""
-        return cls(
-            recipe=order["recipe"],
-            params=order.get("params") or {},
-            data=order["data"],
-            split=order.get("split"),
-            steps=int(order["budget"]["steps"]),
-            checkpoint_every=int(order["checkpoint"]["every"]),
-            sheet_every=int(order["sheet_every"]),
-            # Jobs that an older version submitted say nothing of it.
-            evaluate_every=int(order.get("evaluate_every") or order["sheet_every"]),
-            folders=tuple(order.get("folders") or ()),
-            fetch=uploads_of(order["store_url"], order["tenant"]),
-        )
-
-    @property
-    def metrics_every(self) -> int:
-        """Steps between two points of a metric."""
-        return max(1, min(self.sheet_every, math.ceil(self.steps / MOST_POINTS)))
+# What of a state is tracked, and for what.
+STOPPING, BEST = "early_stopping", "best"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Where a loop ended. `stopped` says why, when it was not because all steps were done."""
+    """Where a loop ended. `stopped` says why, when it was not because there was nothing left to do.
+
+    `state` is what becomes the model: the last one, or that of the best checkpoint.
+    """
 
     recipe: Recipe[Any]
     state: TrainState
@@ -96,12 +65,13 @@ def train(job: TrainJob, ctx: RunContext, *, clock: Callable[[], float], rank: i
     """
     loop = _Loop(job, ctx, clock, rank, world_size)
     stopped = loop.run()
-    return Trained(loop.recipe, loop.state, loop.dataset, loop.split, stopped)
+    state = loop.state if stopped is not None else loop.chosen()
+    return Trained(loop.recipe, state, loop.dataset, loop.split, stopped)
 
 
 class _Loop:
     def __init__(self, job: TrainJob, ctx: RunContext, clock: Callable[[], float], rank: int, world_size: int) -> None:
-        self.job, self.ctx, self.rank, self.world_size = job, ctx, rank, world_size
+        self.ctx, self.rank, self.world_size = ctx, rank, world_size
         recipe = registry.find(job.recipe)
         if not recipe.trainable:
             raise BadRequest(
@@ -116,6 +86,7 @@ class _Loop:
             "seed": ctx.seed,
             "data_digest": self.dataset.digest,
             "split": self.split,
+            **_unusual(job),
         }
         self._describe(parts)
         restored = self._restore()
@@ -123,26 +94,65 @@ class _Loop:
         self.validation = parts["validation"]
         self.augment = Augment.of(job.data)
         self.order = Order(parts["train"], self.recipe.batch_size, ctx.seed)
+        self.job = job.with_steps(len(parts["train"]), self.recipe.batch_size)
+        self.ctx.log(
+            f"Training the recipe {job.recipe} for {self.job.steps:,} steps of {self.recipe.batch_size} items."
+        )
         self.state = restored or TrainState.fresh(self.recipe, ctx.seed)
+        self.engine = EngineStep(self.state, ctx.seed, rank, job.optimization, self.job.steps)
         self.saved_at = self.state.step
-        self.pace = _Pace(clock, self.state.step)
+        self.saver = Saver()
+        self.pace, self.use = Pace(clock, self.state.step), Use(clock, torch.get_num_threads())
 
     def run(self) -> str | None:
-        """Do the steps that are left; return why it stopped early, or None."""
-        engine, first = EngineStep(self.state, self.ctx.seed, self.rank), self.state.step + 1
-        self.ctx.report(self.state.step, self.job.steps, None)
-        while self.state.step < self.job.steps:
+        """Do the steps that are left; return why it stopped early, or None. All that was to be saved is saved then."""
+        with self.saver:
+            reason = self._do_steps()
+            if reason is not None:
+                self._stop(reason)
+            self.saver.wait()
+        return reason
+
+    def chosen(self) -> TrainState:
+        """Return the state that becomes the model, once all is done."""
+        best, target = self.state.tracks.get(BEST), self.job.best
+        if not self.job.publish_best or best is None or target is None or best.step == self.state.step:
+            return self.state
+        saved = self.ctx.best()
+        if saved is None or saved.step != best.step:
+            self._tell_damaged("best checkpoint", best.step, "it is not there", "Publishing the last state.")
+            return self.state
+        state = self._read(saved, "best checkpoint", "Publishing the last state.")
+        if state is not None:
+            self.ctx.log(f"Publishing the state of step {state.step:,}: {target.metric} {best.value:.4g}.")
+        return state or self.state
+
+    def _do_steps(self) -> str | None:
+        first, total = self.state.step + 1, self.job.steps
+        self.ctx.report(self.state.step, total, None)
+        while not self._is_over():
             reason = self.ctx.should_stop()
             if reason is not None:
-                return self._stop(reason)
-            engine.begin(self.state.step)
-            self.state.window.add(self.recipe.step(self._batch(), engine))
+                return reason
+            self.saver.check()
+            measures = self._is_due(self.job.metrics_every, self.state.step + 1)
+            self.state.window.add(self.engine.run(self.recipe, self._batch(), measures=measures))
             self.state.step += 1
             if self.state.step == first:
                 self.ctx.event("first_step", {"step": first})
             self._after_step()
-        self.ctx.report(self.state.step, self.job.steps, self.pace.rate)
+        # One that ended early has done all there was to do.
+        self.ctx.report(self.state.step, self.state.step, self.pace.rate)
         return self.ctx.should_stop() if self.ctx.should_stop() in {LOST, CANCEL} else None
+
+    def _is_over(self) -> bool:
+        """Whether the budget is used up, or evaluations have shown no improvement for long enough."""
+        track = self.state.tracks.get(STOPPING)
+        patience_is_over = self.job.stopping is not None and track is not None and track.without >= self.job.patience
+        return self.state.step >= self.job.steps or patience_is_over
+
+    def _is_due(self, every: int, step: int) -> bool:
+        return step % every == 0 or step == self.job.steps
 
     def _prepared(self, parts: dict[str, Tensor]) -> tuple[Dataset, dict[str, Tensor]]:
         """Return what is learned from: the data as it is, or the rows of tokens that the recipe makes of its texts."""
@@ -161,27 +171,56 @@ class _Loop:
         return self.augment.applied(self.dataset.rows(indices), indices, self.order.epochs(*place), self.ctx.seed)
 
     def _after_step(self) -> None:
-        step, last = self.state.step, self.state.step == self.job.steps
+        step, better = self.state.step, False
         if self.pace.is_due(step):
             self.ctx.report(step, self.job.steps, self.pace.rate)
-        if step % self.job.metrics_every == 0 or last:
+        if self._is_due(self.job.metrics_every, step):
             self._measure()
-        if step % self.job.evaluate_every == 0 or last:
-            self._evaluate(self.validation if last else self.validation[:ROWS_UNDER_WAY])
-        if step % self.job.sheet_every == 0 or last:
+        if self._is_due(self.job.evaluate_every, step):
+            better = self._evaluate()
+        last = self._is_over()
+        if last and step < self.job.steps:
+            self._tell_end()
+        if last or step % self.job.sheet_every == 0:
             self._show()
-        if step % self.job.checkpoint_every == 0 or last:
-            self._save()
+        if last or better or step % self.job.checkpoint_every == 0:
+            self._save(best=better, latest=last or step % self.job.checkpoint_every == 0)
 
     def _measure(self) -> None:
         """Fetch the window's means: the one place where the loop waits for its numbers."""
         self.state.latest = self.state.window.take()
-        self._tell(self.state.latest)
+        self._tell(self.state.latest | self.engine.watched() | self.use.look())
 
-    def _evaluate(self, rows: Tensor) -> None:
-        self.state.evaluated = evaluate(self.recipe, self.state, self.dataset, rows, self.ctx.seed)
-        if self.state.evaluated:
-            self._tell(self.state.evaluated)
+    def _evaluate(self) -> bool:
+        """Look at the validation part, at the end at all of it; tell whether the state is the best until now."""
+        state, better = self.state, False
+        few, is_tracked = self.validation[:ROWS_UNDER_WAY], bool(self.job.best or self.job.stopping)
+        if is_tracked or state.step < self.job.steps:
+            state.evaluated = evaluate(self.recipe, state, self.dataset, few, self.ctx.seed)
+            better = self._track(BEST, self.job.best)
+            self._track(STOPPING, self.job.stopping)
+        if self._is_over() and not (is_tracked and len(few) == len(self.validation)):
+            state.evaluated = evaluate(self.recipe, state, self.dataset, self.validation, self.ctx.seed)
+        if state.evaluated:
+            self._tell(state.evaluated)
+        return better
+
+    def _track(self, name: str, target: Target | None) -> bool:
+        if target is None or (target.metric not in self.state.metrics and target.metric in self.state.window.sums):
+            return False  # one of the training's own, and its first mean is still under way
+        track = self.state.tracks.setdefault(name, Track())
+        return track.look(target, self.state.metrics, self.state.step)
+
+    def _tell_end(self) -> None:
+        """Say that it ends before its budget does, with the means of what was under way."""
+        track, metric = self.state.tracks[STOPPING], self.job.stopping.metric if self.job.stopping else ""
+        if self.state.window.count:
+            self._measure()
+        self.ctx.log(
+            f"Ending at step {self.state.step:,} of {self.job.steps:,}: {metric} was best at step {track.step:,} "
+            f"({track.value:.4g}), and no better in {track.without} evaluations since."
+        )
+        self.ctx.event("stopped_early", {"step": self.state.step, "best_step": track.step, "metric": metric})
 
     def _tell(self, values: Mapping[str, float]) -> None:
         for name, value in values.items():
@@ -216,45 +255,60 @@ class _Loop:
         rows = self.validation if len(self.validation) else self.order.indices
         return self.dataset.rows(rows[:BESIDE]) if hasattr(self.dataset, "source_shape") else {}
 
-    def _save(self) -> None:
+    def _save(self, *, latest: bool, best: bool = False) -> None:
+        """Begin to save a copy of the state: to go on from, or to publish because it is the best, or for both."""
+        self.saver.wait()  # before the copy is made, so that there is one at most
+        taken = checkpoint.snapshot(self.state)
+        self.saver.begin(lambda: self._write(taken, latest=latest, best=best))
+
+    def _write(self, taken: checkpoint.Snapshot, *, latest: bool, best: bool) -> None:
         with scratch("checkpoint") as place:
             folder = place / "checkpoint"
-            digest = checkpoint.write(self.state, folder, self.about, self.recipe.assets)
-            self.ctx.save(folder, digest, self.state.step)
-        self.saved_at = self.state.step
-        self.ctx.log(f"Saved a checkpoint at step {self.state.step:,}.")
+            sha256 = checkpoint.write_snapshot(taken, folder, self.about, self.recipe.assets)
+            # The best first: a state to go on from knows which was the best, and finds it.
+            if best:
+                self.ctx.save_best(folder, sha256, taken.step)
+            if latest:
+                self.ctx.save(folder, sha256, taken.step)
+                self.saved_at = taken.step
+        self.ctx.log(f"Saved {'a checkpoint' if latest else 'the best checkpoint'} at step {taken.step:,}.")
 
-    def _stop(self, reason: str) -> str:
+    def _stop(self, reason: str) -> None:
         if reason not in {LOST, CANCEL}:
+            self.saver.wait()
             if self.state.step > self.saved_at:
-                self._save()
+                self._save(latest=True)
+                self.saver.wait()
             self.ctx.log(f"Stopped at step {self.state.step:,} ({reason}); it can go on from there.")
         elif reason == CANCEL:
             self.ctx.log(f"Cancelled at step {self.state.step:,}.")
-        return reason
 
     def _restore(self) -> TrainState | None:
         """Return the newest whole checkpoint's state; say so whenever one cannot be used."""
         offered = self.ctx.checkpoints()
         for saved in offered:
-            with scratch("checkpoint") as place:
-                folder = place / "checkpoint"
-                try:
-                    self.ctx.fetch(saved, folder)
-                    state = checkpoint.read(folder, saved.sha256, self.recipe, self.about)
-                except (NotFound, checkpoint.Damaged) as error:
-                    self._tell_damaged(saved.step, str(error))
-                    continue
-            self.ctx.log(f"Going on from the checkpoint at step {state.step:,}.")
-            self.ctx.event("resumed", {"step": state.step})
-            return state
+            state = self._read(saved, "checkpoint", "Trying the one before it.")
+            if state is not None:
+                self.ctx.log(f"Going on from the checkpoint at step {state.step:,}.")
+                self.ctx.event("resumed", {"step": state.step})
+                return state
         if offered:
             self.ctx.log(f"None of {len(offered)} checkpoints can be used: starting again from step 0.")
             self.ctx.event("restarted_from_zero", {"checkpoints": len(offered)})
         return None
 
-    def _tell_damaged(self, step: int, why: str) -> None:
-        self.ctx.log(f"The checkpoint at step {step:,} cannot be used: {why}. Trying the one before it.")
+    def _read(self, saved: SavedCheckpoint, what: str, then: str) -> TrainState | None:
+        with scratch("checkpoint") as place:
+            folder = place / "checkpoint"
+            try:
+                self.ctx.fetch(saved, folder)
+                return checkpoint.read(folder, saved.sha256, self.recipe, self.about)
+            except (NotFound, checkpoint.Damaged) as error:
+                self._tell_damaged(what, saved.step, str(error), then)
+                return None
+
+    def _tell_damaged(self, what: str, step: int, why: str, then: str) -> None:
+        self.ctx.log(f"The {what} at step {step:,} cannot be used: {why}. {then}")
         self.ctx.event("checkpoint_damaged", {"step": step, "why": why})
 
     def _describe(self, parts: Mapping[str, Tensor]) -> None:
@@ -267,9 +321,15 @@ class _Loop:
         )
         for note in self.dataset.notes:
             self.ctx.log(note)
-        self.ctx.log(
-            f"Training the recipe {self.job.recipe} for {self.job.steps:,} steps of {self.recipe.batch_size} items."
-        )
+
+
+def _unusual(job: TrainJob) -> dict[str, Any]:
+    """Return what else decides a training's numbers, where it is not as it always was."""
+    usual = asdict(Optimization())
+    how = {name: value for name, value in asdict(job.optimization).items() if value != usual[name]}
+    if job.optimization.is_scheduled:
+        how |= {"steps": job.steps} if job.epochs is None else {"epochs": job.epochs}
+    return {"optimization": how} if how else {}
 
 
 def facts_of(dataset: Dataset) -> DataFacts:
@@ -296,22 +356,3 @@ def _configured(recipe: type[Recipe[Any]], job: TrainJob, data: DataFacts) -> Re
             f"The recipe {job.recipe!r} cannot be used with these params and this data: {error}",
             f"`genctl recipes show {job.recipe}` tells what it takes.",
         ) from error
-
-
-class _Pace:
-    """Steps a second over the last few seconds, and whether it is time to say so."""
-
-    def __init__(self, clock: Callable[[], float], step: int) -> None:
-        self._clock = clock
-        self._marks = [(clock(), step)]
-        self.rate: float | None = None
-
-    def is_due(self, step: int) -> bool:
-        """Tell whether half a second has passed since the last time this was true."""
-        now = self._clock()
-        if now - self._marks[-1][0] < REPORT_SECONDS:
-            return False
-        self._marks = [*self._marks[-9:], (now, step)]
-        first, start = self._marks[0]
-        self.rate = (step - start) / (now - first)
-        return True

@@ -7,20 +7,37 @@ checkpoint holds no random state and a run that goes on makes the same numbers.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from genworkers.recipes.base import Recipe
+from genworkers.recipes.base import Batch, Recipe
+from genworkers.training.job import Optimization
+from genworkers.training.parts import Part, parts_of
+from genworkers.training.tracking import Track
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+COMPILER = "inductor"
 
 
 def stream_seed(seed: int, rank: int, step: int | str, stream: str = "") -> int:
     """Return the 63-bit seed of one random stream of one step of one rank."""
     digest = hashlib.sha256(f"{seed}:{rank}:{step}:{stream}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def seed_torch(seed: int) -> None:
+    """Seed torch's own generators, as `torch.manual_seed` does, without looking for devices that are not in use."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(seed)
 
 
 @dataclass
@@ -44,13 +61,24 @@ class Window:
         return means
 
 
+Optimizers = dict[str, torch.optim.Optimizer]
+
+
+def rates_of(optimizers: Optimizers) -> dict[str, list[float]]:
+    """Return the learning rate of each parameter group, as the optimizers have it now."""
+    return {name: [float(group["lr"]) for group in one.param_groups] for name, one in optimizers.items()}
+
+
 @dataclass
 class TrainState:
     """Networks, optimizers, the number of steps done, and the metrics under way."""
 
     modules: nn.ModuleDict
-    optimizers: dict[str, torch.optim.Optimizer]
+    optimizers: Optimizers
     step: int = 0
+    rates: dict[str, list[float]] = field(default_factory=dict)  # the recipe's own, which a schedule multiplies
+    scalers: dict[str, GradScaler] = field(default_factory=dict)  # of fp16, an optimizer each
+    tracks: dict[str, Track] = field(default_factory=dict)  # of metrics that something depends on
     window: Window = field(default_factory=Window)
     latest: dict[str, float] = field(default_factory=dict)  # the last full window's means
     evaluated: dict[str, float] = field(default_factory=dict)  # the last evaluation's
@@ -65,40 +93,176 @@ class TrainState:
         """Return the state before the first step: a function of the recipe's config and the seed."""
         torch.manual_seed(stream_seed(seed, 0, "init"))
         modules = recipe.build()
-        return cls(modules, recipe.optimizers(modules))
+        optimizers = recipe.optimizers(modules)
+        return cls(modules, optimizers, rates=rates_of(optimizers))
 
 
 class EngineStep:
     """The StepContext that recipes get: one object a run, set to each step by `begin`."""
 
-    def __init__(self, state: TrainState, seed: int, rank: int) -> None:
+    def __init__(
+        self, state: TrainState, seed: int, rank: int, how: Optimization | None = None, steps: int = 0
+    ) -> None:
+        """`how` and `steps`, the length of the whole training, are what learning rates follow."""
         self.modules = state.modules
         self.step = state.step
-        self.generator = torch.Generator()
+        self._generator, self._seeded = torch.Generator(), False
+        self.gradient_norms: dict[str, Tensor] = {}
         self._noise = torch.Generator()
-        self._seed, self._rank = seed, rank
+        self._state, self._seed, self._rank = state, seed, rank
+        self._how, self._steps = how or Optimization(), steps
         self._optimizers = state.optimizers
         self._params = {
             name: [p for group in optimizer.param_groups for p in group["params"]]
             for name, optimizer in state.optimizers.items()
         }
+        self._device = next((p.device.type for params in self._params.values() for p in params), "cpu")
+        if self._how.precision == "fp16":
+            for name in state.optimizers:
+                state.scalers.setdefault(name, GradScaler(self._device))
+        if self._how.compile:
+            _compile(state)
+        self._measures = False
+        self._part = Part()
+        self._calls: Counter[str] = Counter()  # of `optimize`, by optimizer, within one part
+        self._sums: dict[tuple[str, int], list[Tensor]] = {}
 
-    def begin(self, step: int) -> None:
-        """Seed every source of randomness for this step."""
-        self.step = step
-        torch.manual_seed(stream_seed(self._seed, self._rank, step))
-        self.generator.manual_seed(stream_seed(self._seed, self._rank, step, "generator"))
+    def begin(self, step: int, part: Part | None = None) -> None:
+        """Seed every source of randomness for this step, or for one part of it, and set the learning rates."""
+        self.step, self._part = step, part or Part()
+        self._calls.clear()
+        seed_torch(stream_seed(self._seed, self._rank, step, self._part.stream))
+        self._seeded = False
+        if self._how.is_scheduled:
+            ratio = self._how.ratio(step, self._steps)
+            for name, optimizer in self._optimizers.items():
+                for group, rate in zip(optimizer.param_groups, self._state.rates[name], strict=True):
+                    group["lr"] = rate * ratio
+
+    def run(self, recipe: Recipe[Any], batch: Batch, *, measures: bool) -> dict[str, Tensor]:
+        """Do one step of the recipe; return what it says, as means over the batch.
+
+        With `measures`, `gradient_norms` has afterwards each optimizer's, before it is shortened.
+        """
+        self._measures = measures
+        self.gradient_norms = {}
+        count = self._how.accumulation_steps
+        if count == 1:
+            self.begin(self._state.step)
+            with self._autocast():
+                return recipe.step(batch, self)
+        return self._run_in_parts(recipe, batch, count)
+
+    @property
+    def generator(self) -> torch.Generator:
+        """This worker's own randomness of this step."""
+        if not self._seeded:  # where it is wanted: seeding costs more than what most steps would draw
+            seed = stream_seed(self._seed, self._rank, self.step, f"generator{self._part.stream}")
+            self._generator.manual_seed(seed)
+            self._seeded = True
+        return self._generator
 
     def noise(self, stream: str, shape: Sequence[int]) -> Tensor:
-        """Return normal noise of one named stream of this step."""
-        self._noise.manual_seed(stream_seed(self._seed, self._rank, self.step, f"noise/{stream}"))
-        return torch.randn(tuple(shape), generator=self._noise)
+        """Return normal noise of one named stream of this step.
+
+        A part of a batch gets the rows that the whole batch would have got.
+        """
+        part, rows = self._part, len(self._part)
+        whole = part.of > 0 and len(shape) > 0 and shape[0] == rows
+        suffix = "" if whole else part.stream
+        self._noise.manual_seed(stream_seed(self._seed, self._rank, self.step, f"noise/{stream}{suffix}"))
+        if not whole:
+            return torch.randn(tuple(shape), generator=self._noise)
+        return torch.randn((part.of, *shape[1:]), generator=self._noise)[part.start : part.end]
 
     def optimize(self, name: str, loss: Tensor) -> None:
-        """Move one optimizer's parameters; gradients reach no others (several workers will reduce them here)."""
-        params = self._params[name]
-        for param, gradient in zip(params, torch.autograd.grad(loss, params), strict=True):
+        """Move one optimizer's parameters; gradients reach no others (several workers will reduce them here).
+
+        In all parts of a batch but the last, gradients are kept instead, by the number of the call.
+        """
+        scaler = self._state.scalers.get(name)
+        with torch.autocast(self._device, enabled=False) if self._how.precision in DTYPES else nullcontext():
+            gradients: Sequence[Tensor] = torch.autograd.grad(
+                loss if scaler is None else scaler.scale(loss), self._params[name]
+            )
+            if self._part.of:
+                gradients = self._summed(name, gradients)
+            if self._part.is_last:
+                self._move(name, gradients, scaler)
+
+    def watched(self) -> dict[str, float]:
+        """Return the learning rates, and of a step that measured them the gradients' norms; waits for them."""
+        found: dict[str, float] = {}
+        for name, optimizer in self._optimizers.items():
+            prefix = f"{name}_" if len(self._optimizers) > 1 else ""
+            found[f"{prefix}learning_rate"] = float(optimizer.param_groups[0]["lr"])
+            scaler = self._state.scalers.get(name)
+            if scaler is not None:
+                found[f"{prefix}loss_scale"] = scaler.get_scale()
+            norm = self.gradient_norms.get(name)
+            if norm is not None and (scaler is None or bool(norm.isfinite())):  # a step that fp16 left out has none
+                found[f"{prefix}gradient_norm"] = norm.item()
+        return found
+
+    def _move(self, name: str, gradients: Sequence[Tensor], scaler: GradScaler | None) -> None:
+        params, optimizer = self._params[name], self._optimizers[name]
+        for param, gradient in zip(params, gradients, strict=True):
             param.grad = gradient
-        optimizer = self._optimizers[name]
-        optimizer.step()
+        if scaler is not None:
+            scaler.unscale_(optimizer)
+        longest = self._how.max_grad_norm
+        if longest is not None or self._measures:
+            norm = self.gradient_norms[name] = get_total_norm([p.grad for p in params if p.grad is not None])
+            if longest is not None:
+                clip_grads_with_norm_(params, longest, norm)
+        if scaler is None:
+            optimizer.step()
+        else:
+            scaler.step(optimizer)  # which leaves the step out where the scaled gradients were too large for fp16
+            scaler.update()
         optimizer.zero_grad(set_to_none=True)
+        if self._how.precision in DTYPES:
+            torch.clear_autocast_cache()  # it holds the weights of before the move, and the step may use them again
+
+    def _summed(self, name: str, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
+        call = (name, self._calls[name])
+        self._calls[name] += 1
+        shares = [gradient * self._part.share for gradient in gradients]
+        before = self._sums.pop(call, None)
+        total = shares if before is None else list(torch._foreach_add(before, shares))
+        if not self._part.is_last:
+            self._sums[call] = total
+        return total
+
+    def _run_in_parts(self, recipe: Recipe[Any], batch: Batch, count: int) -> dict[str, Tensor]:
+        means: dict[str, Tensor] = {}
+        self._sums.clear()
+        followers = [t for module in self.modules.values() if not _learns(module) for t in module.state_dict().values()]
+        before = [tensor.clone() for tensor in followers]
+        for part in parts_of(len(next(iter(batch.values()))), count):
+            # Averages follow what moves once a step, however many parts it has.
+            for tensor, value in zip(followers, before, strict=True):
+                tensor.copy_(value)
+            self.begin(self._state.step, part)
+            with self._autocast():
+                said = recipe.step({name: values[part.start : part.end] for name, values in batch.items()}, self)
+            for name, value in said.items():
+                weighted = value.detach().double() * part.share
+                means[name] = means[name] + weighted if name in means else weighted
+        return means
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self._how.precision not in DTYPES:
+            return nullcontext()
+        return torch.autocast(self._device, dtype=DTYPES[self._how.precision])
+
+
+def _compile(state: TrainState) -> None:
+    """Have the networks that learn compiled at their first pass; averages are not worth it, they only follow."""
+    for module in state.modules.values():
+        if _learns(module):
+            module.compile(backend=COMPILER)
+
+
+def _learns(module: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in module.parameters())
