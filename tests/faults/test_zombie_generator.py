@@ -60,7 +60,7 @@ def has_written(platform: WholePlatform, job: str, worker: str) -> ShardRow:
 
     def drawing() -> tuple[ShardRow, Path] | None:
         for shard in shards(platform, job, ShardState.CLAIMED):
-            first = f"genctl-pool-*/shard-*/{shard.start:06d}.png"
+            first = f"genctl-scratch-pool-*/shard-*/{shard.start:06d}.png"
             for file in (platform.settings.runtime_dir / "scratch").glob(first):
                 return (shard, file.parent) if shard.worker == worker else None
         return None

@@ -381,3 +381,17 @@ def test_no_scratch_is_left(
     work(pool_order(platform.url))
 
     assert list(scratch.iterdir()) == []
+
+
+def test_a_worker_sweeps_what_killed_ones_left_and_leaves_nothing_itself(
+    platform: Platform, store: Store, pool_order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    (temporary / "genctl-scratch-pool-killed" / "shard-x").mkdir(parents=True)
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    offer(platform, [shard(0, 0, 3)])
+
+    assert work(pool_order(platform.url)) == "idle"
+
+    assert len(items(store, platform)) == 3
+    assert list(temporary.iterdir()) == []

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -24,6 +22,7 @@ from genworkers.commanding.listening import Listening
 from genworkers.commanding.surroundings import Folders, environment, installing, of_pip
 from genworkers.context import patiently
 from genworkers.run import OneRun
+from genworkers.scratch import scratch
 from genworkers.stop import CANCEL, LOST, PAUSE
 
 log = logging.getLogger(__name__)
@@ -47,12 +46,9 @@ class CommandActor(OneRun):
         self._asked: str | None = None  # why the command was asked to end, once it was
 
     def _work(self) -> str:
-        # Not TemporaryDirectory: a program may leave what cannot be removed, and its Run is no worse for it.
-        scratch = Path(tempfile.mkdtemp(prefix="genctl-command-")).resolve()
-        try:
-            return self._run_in(Folders(scratch))
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        # A program may leave what cannot be removed, and its Run is no worse for it.
+        with scratch("command") as place:
+            return self._run_in(Folders(place.resolve()))
 
     def _run_in(self, folders: Folders) -> str:
         folders.make()

@@ -22,6 +22,7 @@ from genplatform.errors import BadRequest, Fenced, GenctlError
 from genplatform.store import Store
 from genworkers.actor import Actor
 from genworkers.failures import Failure, explain
+from genworkers.scratch import scratch, sweep
 from genworkers.stop import CANCEL, LOST
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ class PoolActor(Actor):
     def _execute(self) -> str:
         self._heartbeat.start()
         store = Store(self._order["store_url"])
-        with tempfile.TemporaryDirectory(prefix="genctl-pool-") as scratch:
-            model, failure = self._load(store, Path(scratch))
+        sweep()
+        with scratch("pool") as place:
+            model, failure = self._load(store, place)
             idle_since = time.monotonic()
             while self._stop.reason is None:
                 left = float(self._order["idle_seconds"]) - (time.monotonic() - idle_since)
@@ -77,12 +79,12 @@ class PoolActor(Actor):
                     for order in orders:
                         self._fail(order, failure)
                     return "failed"
-                if not self._make(orders, model, store, Path(scratch)):
+                if not self._make(orders, model, store, place):
                     return "failed"
                 idle_since = time.monotonic()
         return "stopped"
 
-    def _load(self, store: Store, scratch: Path) -> tuple[LoadedModel | None, Failure | None]:
+    def _load(self, store: Store, place: Path) -> tuple[LoadedModel | None, Failure | None]:
         # Heavy imports come here, so that the actor answers and beats while they run.
         import torch
 
@@ -93,7 +95,7 @@ class PoolActor(Actor):
 
         torch.set_num_threads(int(self._order["threads"]))
         try:
-            model = patiently(lambda: models.load(store, self._order["model"], scratch))
+            model = patiently(lambda: models.load(store, self._order["model"], place))
             model.sampler.references = References(uploads_of(self._order["store_url"], self._order["tenant"]))
         except Exception as error:
             log.exception("model_not_loaded")
@@ -101,7 +103,7 @@ class PoolActor(Actor):
         log.info("model_loaded model=%s digest=%s", model.name, model.digest)
         return model, None
 
-    def _make(self, orders: list[dict[str, Any]], model: LoadedModel, store: Store, scratch: Path) -> bool:
+    def _make(self, orders: list[dict[str, Any]], model: LoadedModel, store: Store, place: Path) -> bool:
         """Make, store and publish claimed shards; tell whether this worker is fit for more."""
         finished: list[dict[str, Any]] = []
         published_at = time.monotonic()
@@ -113,7 +115,7 @@ class PoolActor(Actor):
                 self._claims.drop(order)
                 continue
             try:
-                done = self._make_one(order, model, store, scratch, together.get(_key(order)))
+                done = self._make_one(order, model, store, place, together.get(_key(order)))
             except Exception as error:
                 failure = explain(error, WHERE_THE_TRACEBACK_IS)
                 log.exception("shard_failed job=%s shard=%s", order["job_id"], order["shard"])
@@ -146,14 +148,14 @@ class PoolActor(Actor):
         return {(key.job_id, key.run, key.shard): pictures for key, pictures in drawn.items()}
 
     def _make_one(
-        self, order: dict[str, Any], model: LoadedModel, store: Store, scratch: Path, drawn: list[Payload] | None
+        self, order: dict[str, Any], model: LoadedModel, store: Store, place: Path, drawn: list[Payload] | None
     ) -> dict[str, Any] | None:
         """Return what /publish is told of a shard, or None when it is not wanted any more."""
         from genworkers.context import patiently
         from genworkers.generating.shard import claim_key, write_shard
 
         unwanted = self._unwanted(order)
-        with tempfile.TemporaryDirectory(prefix="shard-", dir=scratch) as folder:
+        with tempfile.TemporaryDirectory(prefix="shard-", dir=place) as folder:
             size = write_shard(order, model.sampler, Path(folder), unwanted, drawn)
             if size is None:
                 self._claims.drop(order)

@@ -11,12 +11,10 @@ import asyncio
 import base64
 import hmac
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -83,6 +81,7 @@ class Replica:
         from genplatform.store import Store
         from genworkers import models
         from genworkers.recipes.given import pictures_in
+        from genworkers.scratch import scratch, sweep
 
         self._order = order
         self._thread = ThreadPoolExecutor(
@@ -91,8 +90,9 @@ class Replica:
             initializer=torch.set_num_threads,
             initargs=(int(order["threads"]),),
         )
-        with tempfile.TemporaryDirectory(prefix="genctl-serve-") as scratch:
-            self._model = models.load(Store(order["store_url"]), order["model"], Path(scratch))
+        sweep()
+        with scratch("serve") as place:
+            self._model = models.load(Store(order["store_url"]), order["model"], place)
         schema = self._model.sampler.recipe.conditions
         self._takes_cond = schema is not None
         self._takes_pictures = schema is not None and any(pictures_in(schema))
