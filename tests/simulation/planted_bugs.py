@@ -9,6 +9,12 @@ def _bug(name: str, breaks: str, *changes: tuple[str, str, str]) -> Bug:
     return Bug(name, tuple(breaks.split()), tuple(Change(*change) for change in changes))
 
 
+# The update that settles a shard, and what it is conditional on.
+SETTLED = "sa.update(shards).where(shards.c.job_pk == sa.bindparam('of'), shards.c.number == sa.bindparam('which'))"
+CLAIMED = "shards.c.state == ShardState.CLAIMED.value"
+OF_RUN = "shards.c.run == sa.bindparam('of_run')"
+OF_CLAIM, ANY_CLAIM = "shards.c.claim == sa.bindparam('of_claim')", "sa.bindparam('of_claim', type_=sa.Integer) >= 0"
+
 BUGS = (
     # I1: acknowledged is kept, once.
     _bug(
@@ -83,8 +89,8 @@ BUGS = (
         "I4",
         (
             "services.finish:_is_complete",
-            "set(tx.shards.count(job.id)) == {ShardState.PUBLISHED}",
-            "tx.shards.count(job.id).get(ShardState.PUBLISHED, 0) + 1 >= sum(tx.shards.count(job.id).values())",
+            "{shard.state for shard in shards} == {ShardState.PUBLISHED}",
+            "sum(shard.state != ShardState.PUBLISHED for shard in shards) <= 1",
         ),
         ("services.finish:_write_manifest", "for shard in shards:", "for shard in [s for s in shards if s.folder]:"),
         ("dispatch.dispatcher:Dispatcher._finish", "job.done >= job.total", "job.done"),
@@ -117,17 +123,25 @@ BUGS = (
     _bug(
         "no fence on the claim",
         "I3 I5",
-        ("catalog.shards:Shards.settle", "        shards.c.claim == claim,\n", ""),
+        (
+            "catalog.shards:Shards.settle",
+            "execute(_settle, asked",
+            f"execute({SETTLED}.where({CLAIMED}, {OF_RUN}, {ANY_CLAIM}), asked",
+        ),
     ),
     _bug(
         "a claim's number used again",
         "I5",
-        ("catalog.shards:Shards.claim", "claim=shards.c.claim + 1", "claim=sa.func.max(shards.c.claim, 1)"),
+        ("catalog.shards:Shards.claim_all", "claim=shards.c.claim + 1", "claim=sa.func.max(shards.c.claim, 1)"),
     ),
     _bug(
         "a given-back claim publishes",
         "I3 I5 I6",
-        ("catalog.shards:Shards.settle", "        shards.c.state == ShardState.CLAIMED.value,\n", ""),
+        (
+            "catalog.shards:Shards.settle",
+            "execute(_settle, asked",
+            f"execute({SETTLED}.where({OF_RUN}, {OF_CLAIM}), asked",
+        ),
     ),
     _bug(
         "a term that is over accepted",
@@ -212,9 +226,9 @@ BUGS = (
         "a forged hint believed",
         "I4 I5 I8 I10",
         (
-            "services.nodes:_claim_one",
-            "job is None or job.run != shard.run or job.job_state not in AT_WORK or job.pool != pool",
-            "job is None",
+            "services.claiming:_may_claim",
+            "job.run != shard.run or job.job_state not in AT_WORK or job.pool != pool",
+            "False",
         ),
     ),
     # I10: sums.
@@ -233,9 +247,9 @@ BUGS = (
         "I10",
         ("services.fold:_fold_job", " and job.kind == JobKind.TRAIN", ""),
         (
-            "services.publish:_settle",
-            "done=job.done + shard.count",
-            "done=job.done + body.count + (key.claim > 1)",
+            "services.publish:_publish_shard",
+            "made[key.job] += shard.count",
+            "made[key.job] += body.count + (key.claim > 1)",
         ),
     ),
     # I11: events.

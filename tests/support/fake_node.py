@@ -10,7 +10,7 @@ from typing import Any
 from genplatform.domain import layout
 from genplatform.domain.keys import ClaimKey, RunKey
 from genplatform.domain.tokens import Grant, verify
-from genplatform.services import nodes
+from genplatform.services import claiming, nodes
 from genplatform.services.context import Wiring
 
 PNG = b"\x89PNG of a kind"
@@ -107,7 +107,7 @@ class PoolNode:
 
     def claim(self, most: int = 1, max_items: int | None = None) -> list[dict[str, Any]]:
         said = {"worker": self.name, "node": "n1", "max": most, "max_items": max_items}
-        return list(nodes.claim(self._w, self.grant, said)["shards"])
+        return list(claiming.claim(self._w, self.grant, said)["shards"])
 
     def heartbeat(self, orders: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         said = {"worker": self.name, "claims": [claim_of(order) for order in orders]}

@@ -20,7 +20,7 @@ from genplatform.api.bodies import json_object
 from genplatform.api.deps import Granted, Wired
 from genplatform.domain.tokens import Grant, PoolGrant, RunGrant
 from genplatform.errors import Unauthorized
-from genplatform.services import nodes
+from genplatform.services import claiming, nodes
 from genplatform.services.context import Wiring
 
 router = APIRouter(include_in_schema=False)
@@ -73,7 +73,7 @@ async def claim(w: Wired, grant: Granted, request: Request) -> JSONResponse:
             if await request.is_disconnected():
                 return JSONResponse({"shards": []})
             offered.clear()
-            answer = await run_in_threadpool(nodes.claim, w, grant, body)
+            answer = await run_in_threadpool(claiming.claim, w, grant, body)
             left = until - loop.time()
             if answer["shards"] or left <= 0 or closing.is_set():
                 return JSONResponse(answer)

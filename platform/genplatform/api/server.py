@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
+from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -21,6 +24,7 @@ MOST_CONNECTIONS = 4096
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 15
 GRACE_SECONDS = 10
+LOOK_SECONDS = 1.0
 
 
 def serve(w: Wiring, host: str, port: int) -> None:
@@ -55,6 +59,15 @@ class _Server(uvicorn.Server):
         )
         super().__init__(config)
         self._closing = app.state.closing
+        self._ask: Callable[[], object] = lambda: None  # who waits in the loop is told to look
+
+    async def main_loop(self) -> None:
+        """Look after what has a time once a second, and end at once; uvicorn's own looks ten times a second."""
+        loop, asked = asyncio.get_running_loop(), asyncio.Event()
+        self._ask = lambda: loop.call_soon_threadsafe(asked.set)
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asked.wait(), LOOK_SECONDS)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, and say so once it is true."""
@@ -72,6 +85,7 @@ class _Server(uvicorn.Server):
         self._closing.set()
         self.force_exit = self.should_exit
         self.should_exit = True
+        self._ask()
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from genplatform.catalog import append
-from genplatform.catalog.rows import EventRow, LogRow
+from genplatform.catalog.rows import EventRow, JobRow, LogRow
 from genplatform.catalog.tables import events, insert_new, jobs, logs
 from genplatform.domain.log_lines import COUNTS, LineNumber
 
@@ -29,6 +29,11 @@ class Events:
     def add(self, tenant: str, job_pk: int, time: float, type_: str, data: dict[str, Any]) -> None:
         """Append one event."""
         self.add_many([{"tenant_id": tenant, "job_pk": job_pk, "time": time, "type": type_, "data": data}])
+
+    def add_each(self, type_: str, time: float, said: Iterable[tuple[JobRow, dict[str, Any]]]) -> None:
+        """Append an event of the same type to several jobs, each with its own data."""
+        common = {"time": time, "type": type_}
+        self.add_many([common | {"tenant_id": job.tenant_id, "job_pk": job.id, "data": data} for job, data in said])
 
     def add_many(self, rows: Sequence[dict[str, Any]]) -> None:
         """Append events, given as rows."""

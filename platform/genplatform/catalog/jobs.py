@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
+from genplatform.catalog.many_jobs import ManyJobs
 from genplatform.catalog.rows import EndedRow, JobRow, Standing
 from genplatform.catalog.tables import IS_OPEN, batches, jobs, needs
 from genplatform.domain.states import ACTIVE_JOB_STATES, TERMINAL_JOB_STATES, JobState, sources
@@ -88,11 +88,8 @@ _ready = (
 )
 
 
-class Jobs:
+class Jobs(ManyJobs):
     """The jobs of one transaction."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._db = connection
 
     def insert(self, values: Mapping[str, Any]) -> int:
         """Add one job; returns its inside key."""
@@ -132,14 +129,6 @@ class Jobs:
             rows += [JobRow.of(r) for r in self._db.execute(query)]
         return sorted(rows, key=lambda row: row.id)
 
-    def several(self, job_pks: Collection[int]) -> dict[int, JobRow]:
-        """Return those of the jobs that exist, by their inside keys."""
-        found: dict[int, JobRow] = {}
-        for batch in batches(sorted(job_pks)):
-            rows = self._db.execute(sa.select(jobs).where(jobs.c.id.in_(batch)))
-            found |= {row.id: JobRow.of(row) for row in rows}
-        return found
-
     def by_name(self, tenant: str, name: str) -> JobRow | None:
         """Return the newest job of that name."""
         # Its key first, from the index alone: by rows, PostgreSQL goes down the history until it meets the name.
@@ -163,12 +152,6 @@ class Jobs:
             jobs.c.tenant_id == tenant, jobs.c.job_id >= prefix, jobs.c.job_id < prefix + "\x7f"
         )
         return [JobRow.of(r) for r in self._db.execute(query.order_by(jobs.c.job_id).limit(limit))]
-
-    def lock(self, job_pks: Collection[int]) -> None:
-        """Keep the rows of these jobs for this transaction; the oldest is waited for first, as everybody does."""
-        for batch in batches(sorted(job_pks)):
-            query = sa.select(jobs.c.id).where(jobs.c.id.in_(batch)).order_by(jobs.c.id)
-            self._db.execute(query.with_for_update()).all()
 
     def newest_retry(self, job: JobRow) -> JobRow | None:
         """Return the newest job that does an ended one again."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
+from operator import itemgetter
 from typing import Any, Self
 
 from sqlalchemy import Row
@@ -18,8 +20,13 @@ class _Record:
     @classmethod
     def of(cls, row: Row[Any]) -> Self:
         """Make the record from a row that has at least its columns."""
-        values = row._mapping
-        return cls(*[values[name] for name in cls.names()])
+        return cls(*cls._picked(row._fields)(row))
+
+    @classmethod
+    @cache
+    def _picked(cls, given: tuple[str, ...]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+        # A round of the dispatcher reads hundreds of rows of thirty columns: they are found by place, not by name.
+        return itemgetter(*(given.index(name) for name in cls.names()))
 
     @classmethod
     @cache

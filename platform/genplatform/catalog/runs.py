@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -22,6 +22,15 @@ _move = sa.update(runs).where(
     runs.c.job_pk == sa.bindparam("of"),
     runs.c.number == sa.bindparam("which"),
     runs.c.state.in_(sa.bindparam("allowed", expanding=True)),
+)
+_move_all = (
+    sa.update(runs)
+    .where(
+        runs.c.job_pk.in_(sa.bindparam("job_pks", expanding=True)),
+        runs.c.number == sa.bindparam("which"),
+        runs.c.state.in_(sa.bindparam("allowed", expanding=True)),
+    )
+    .returning(runs.c.job_pk)
 )
 _of_jobs = (
     sa.select(runs)
@@ -44,6 +53,10 @@ _ended_by_cause = (
 )
 
 
+def _sources(to: RunState) -> list[str]:
+    return [s.value for s, out in RUN_TRANSITIONS.items() if to in out]
+
+
 @cache
 def _ended_since(worker: str) -> sa.Select[Any]:
     return (
@@ -62,21 +75,27 @@ class Runs:
 
     def open(self, tenant: str, job_pk: int, number: int, term: int, now: float) -> None:
         """Add a Run; the unique (job, number) refuses a second one of that number."""
-        values = {
-            "tenant_id": tenant,
-            "job_pk": job_pk,
-            "number": number,
-            "state": RunState.STARTING.value,
-            "term": term,
-            "opened_at": now,
-        }
-        self._db.execute(_add, values)
+        self.open_all([(tenant, job_pk, number)], term, now)
+
+    def open_all(self, several: Sequence[tuple[str, int, int]], term: int, now: float) -> None:
+        """Add Runs, each given by tenant, inside key of the job, and number."""
+        common = {"state": RunState.STARTING.value, "term": term, "opened_at": now}
+        rows = [{"tenant_id": tenant, "job_pk": pk, "number": number} | common for tenant, pk, number in several]
+        if rows:
+            self._db.execute(_add, rows)
 
     def move(self, job_pk: int, number: int, to: RunState, **values: Any) -> bool:
         """Move a Run into a state if its transition table allows it; False when nothing was changed."""
-        allowed = [s.value for s, out in RUN_TRANSITIONS.items() if to in out]
-        asked = {"of": job_pk, "which": number, "allowed": allowed, "state": to.value}
+        asked = {"of": job_pk, "which": number, "allowed": _sources(to), "state": to.value}
         return self._db.execute(_move, asked | values).rowcount == 1
+
+    def move_all(self, job_pks: Collection[int], number: int, to: RunState, **values: Any) -> set[int]:
+        """Move the Runs of this number of several jobs, each as `move` does; returns the jobs whose Run was moved."""
+        asked = {"which": number, "allowed": _sources(to), "state": to.value} | values
+        moved: set[int] = set()
+        for some in batches(sorted(job_pks)):
+            moved |= {row.job_pk for row in self._db.execute(_move_all, asked | {"job_pks": list(some)})}
+        return moved
 
     def get(self, job_pk: int, number: int) -> RunRow | None:
         """Return one Run."""

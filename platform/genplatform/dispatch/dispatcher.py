@@ -44,6 +44,9 @@ INTAKES = 10
 # Jobs that are complete end so many in one transaction.
 FINISHED_AT_ONCE = 100
 NEVER = -math.inf
+# A round renews no lease that was renewed so short a time ago, by the keeper as a rule: that is a commit, and rounds
+# may follow each other within milliseconds. What a round writes carries its term in any case.
+FRESH_SECONDS = 2.0
 
 
 class Dispatcher:
@@ -77,13 +80,15 @@ class Dispatcher:
         self._swept = self._reconciled = NEVER
         self._leftovers = Leftovers(w)
         self._sizes = SizesSeen(w.steady, fixed=not autoscales)
+        self._renewed = NEVER
         self._warm = 0  # runners that were ready when they were looked at last
         self.term: int | None = None
         self.has_work = True  # whether the last round saw anything queued or at work
 
     def tick(self, *, start: bool = True) -> bool:
         """Do one round; tells whether this dispatcher leads. With `start` false nothing new is started."""
-        term = leadership.lead(self._w, self._holder, self._watch)
+        fresh = self._w.steady() - self._renewed < FRESH_SECONDS
+        term = self.term if fresh and self.term is not None else self._lead()
         if term is None:
             self._lost()
             return False
@@ -99,7 +104,13 @@ class Dispatcher:
     def renew(self) -> None:
         """Lengthen the lease while leading; called from the keeper's thread."""
         if self.term is not None:
-            leadership.lead(self._w, self._holder, self._watch)
+            self._lead()
+
+    def _lead(self) -> int | None:
+        at = self._w.steady()
+        term = leadership.lead(self._w, self._holder, self._watch)
+        self._renewed = at if term is not None and term == self.term else NEVER
+        return term
 
     def drain(self, seconds: float, wait: Callable[[float], object]) -> None:
         """Let running work checkpoint, requeue all of it, and step down."""
@@ -135,6 +146,7 @@ class Dispatcher:
         if self.term is not None:
             log.warning("leadership_lost", extra={"term": self.term})
             self.term = None
+            self._renewed = NEVER
 
     def _round(self, term: int, start: bool) -> None:
         now = self._w.steady()

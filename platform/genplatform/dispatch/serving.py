@@ -30,15 +30,15 @@ class ServingController:
         self._applied: dict[str, int] = {}
         self._refused: dict[str, tuple[int, float]] = {}
         self._told: dict[int, tuple[int, Seen, float]] = {}
-        self._serves = False
+        self.serves = False  # whether anything is wished for, or was at the last look
 
     def tick(self, term: int) -> None:
         """Compare wishes with what is served, and act. Raises Unavailable and LostLeadership."""
         wishes = endpoints.wishes(self._w)
-        if not wishes and not self._serves:
+        if not wishes and not self.serves:
             return  # Ray Serve is not started before somebody wants an endpoint
-        served = self._serving.served() if self._serves or wishes else {}
-        self._serves = bool(wishes)
+        served = self._serving.served() if self.serves or wishes else {}
+        self.serves = bool(wishes)
         for wish in wishes:
             found = served.get(wish.app)
             if wish.row.endpoint_state is EndpointState.DELETING:

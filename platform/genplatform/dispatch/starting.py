@@ -15,7 +15,7 @@ from genplatform.dispatch.warmth import Warmth
 from genplatform.domain.job import WITH_ACTOR, Capacity, JobKind, ReasonCode
 from genplatform.domain.retry import Cause
 from genplatform.domain.states import JobState
-from genplatform.engine.seam import COMMAND_ACTOR, RUN_ACTOR, Engine
+from genplatform.engine.seam import COMMAND_ACTOR, RUN_ACTOR, WARMABLE, Engine
 from genplatform.errors import BadSpec, GenctlError, Unavailable
 from genplatform.scheduling import Decision, Start, decide
 from genplatform.services import joining, reconcile, runs
@@ -68,7 +68,11 @@ class Starting:
         """Start the pools' workers that open jobs lack; a Run that waits for one that cannot be had is over."""
         open_jobs = reconcile.open_jobs(self._w)
         self._pools.make_room(open_jobs)
-        for pool, error in self._pools.fill(open_jobs, self._avoiding.nodes).items():
+        before = set(self._pools.all())
+        refused = self._pools.fill(open_jobs, self._avoiding.nodes)
+        for _ in set(self._pools.all()) - before:
+            self._warmth.note_start()
+        for pool, error in refused.items():
             for job in open_jobs:
                 if job.pool == pool and job.job_state is JobState.STARTING:
                     ending = Ending(Cause.START_FAILED, error.message, error.hint)
@@ -83,7 +87,7 @@ class Starting:
         # What no cluster of this size could hold blocks nobody.
         front = [order for order in front if not self._is_impossible(decision, order)]
         avoid = self._avoiding.nodes
-        for order in joining.join(self._w, term, front, rooms, api_url=self._api_url, avoid=avoid):
+        for order in joining.join(self._w, term, front, rooms, avoid=avoid):
             self._line.remove(order)
 
     def _is_impossible(self, decision: Decision, order: int) -> bool:
@@ -107,11 +111,12 @@ class Starting:
             return
         if opened is None:
             return
-        self._warmth.note_start()
         log.info("run_opened", extra={"job": key.job_id, "run": opened.key.run, "workers": workers})
         actor = ACTORS.get(opened.kind)
         if actor is None:
             return  # its pool is filled in the same round
+        if actor in WARMABLE:
+            self._warmth.note_start()
         try:
             size = {"cpus": asked.cpus, "gpus": asked.gpus}
             self._engine.start(opened.key.actor, actor, opened.order, **size, avoid=avoid)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from genplatform.domain.job import Capacity, NodeSize
 from genplatform.engine.ray_link import RayLink, Refused, shared_link
-from genplatform.engine.seam import POOL_ACTOR, RUN_ACTOR, RUNNER, Death, End, Liveness
+from genplatform.engine.seam import RUNNER, WARMABLE, Death, End, Liveness
 from genplatform.errors import Unavailable
 
 NAMESPACE = "genctl"
 CALL_SECONDS = 10.0
-# What a warm runner is warm for.
-WARMABLE = (RUN_ACTOR, POOL_ACTOR)
+# What was seen so short a time ago is not asked for again: Ray itself hears of its nodes no sooner, and the rounds of a
+# busy dispatcher follow each other within milliseconds. What was started or ended since is no part of it.
+SEEN_SECONDS = 0.25
 
 
 class RayEngine:
@@ -32,6 +35,7 @@ class RayEngine:
         link: RayLink | None = None,
         runner: str = RUNNER,
         warmable: Collection[str] = WARMABLE,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._link = link or shared_link(address, namespace)
         self._runner = runner
@@ -39,6 +43,8 @@ class RayEngine:
         self._lock = threading.Lock()
         self._watched: set[str] = set()
         self._stillborn: list[Death] = []
+        self._clock = clock
+        self._seen: dict[tuple[str, ...], tuple[float, Any]] = {}
 
     def nodes(self) -> list[str]:
         """Return the names of the nodes that are alive."""
@@ -47,7 +53,12 @@ class RayEngine:
 
     def capacity(self, avoid: Collection[str] = ()) -> Capacity:
         """Return what the cluster has and what is free."""
-        nodes, free_cpus, free_gpus = self._link.call("capacity", CALL_SECONDS, avoid=sorted(avoid))
+        avoided = tuple(sorted(avoid))
+        at, seen = self._seen.get(avoided, (-math.inf, ()))
+        if self._clock() - at >= SEEN_SECONDS:
+            at, seen = self._clock(), self._link.call("capacity", CALL_SECONDS, avoid=list(avoided))
+            self._seen = {avoided: (at, seen)}
+        nodes, free_cpus, free_gpus = seen
         sizes = tuple(NodeSize(*node) for node in nodes)
         cpus, gpus = sum(one.cpus for one in sizes), sum(one.gpus for one in sizes)
         return Capacity(cpus, gpus, free_cpus, free_gpus, sizes)
@@ -65,6 +76,7 @@ class RayEngine:
         """Start or find the actor; a class that cannot be loaded is told by `deaths`."""
         wanted = {"name": name, "actor": actor, "order": dict(order), "cpus": cpus, "gpus": gpus}
         wanted["warmly"] = actor in self._warmable
+        self._seen.clear()
         try:
             self._link.call("start", CALL_SECONDS, **wanted, avoid=sorted(avoid))
         except Refused as error:
@@ -79,6 +91,7 @@ class RayEngine:
 
     def kill(self, name: str) -> None:
         """End the actor now."""
+        self._seen.clear()
         self._link.call("kill", CALL_SECONDS, name=name)
 
     def liveness(self, names: Sequence[str], seconds: float) -> dict[str, Liveness]:
@@ -101,6 +114,8 @@ class RayEngine:
         with self._lock:
             watched = sorted(self._watched)
         over = self._link.call("deaths", CALL_SECONDS, names=watched) if watched else []
+        if over:
+            self._seen.clear()
         with self._lock:
             ended, self._stillborn = self._stillborn, []
             self._watched.difference_update(name for name, *_ in over)

@@ -21,6 +21,8 @@ from genplatform.domain.job import Capacity
 RUN_ACTOR = "genworkers.training.actor:RunActor"
 COMMAND_ACTOR = "genworkers.commanding.actor:CommandActor"
 POOL_ACTOR = "genworkers.generating.actor:PoolActor"
+# What a warm runner can become: the others need no warmth.
+WARMABLE = (RUN_ACTOR, POOL_ACTOR)
 SERVE_APP = "genworkers.serving.app:build"
 # Becomes an actor of another class by `take(actor, order)`, once; until then its `ping` tells whether it is `roomy`.
 RUNNER = "genworkers.runner:Runner"

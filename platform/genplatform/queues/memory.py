@@ -99,11 +99,12 @@ class MemoryQueues(Queues):
         with self._changed:
             return len(self._pools[pool].offered) if pool in self._pools else 0
 
-    def withdraw(self, pool: str, job: JobKey) -> None:
-        """Take all of one job's shards off a pool's queue."""
+    def withdraw(self, pool: str, *jobs: JobKey) -> None:
+        """Take all of these jobs' shards off a pool's queue."""
+        _check(jobs)
         with self._changed:
             if pool in self._pools:
-                self._pools[pool].withdraw(job)
+                self._pools[pool].withdraw(frozenset(jobs))
 
     def grant(self, leases: Sequence[LeaseKey], seconds: float) -> None:
         """Let leases last until `seconds` from now."""
@@ -148,10 +149,12 @@ class MemoryQueues(Queues):
         with self._changed:
             self._stops[job] = reason
 
-    def clear_stop(self, job: JobKey) -> None:
-        """Take the flag away."""
+    def clear_stop(self, *jobs: JobKey) -> None:
+        """Take the flags away."""
+        _check(jobs)
         with self._changed:
-            self._stops.pop(job, None)
+            for job in jobs:
+                self._stops.pop(job, None)
 
     def stops(self, jobs: Sequence[JobKey]) -> dict[JobKey, str]:
         """Return the flags that stand for these jobs."""
@@ -219,9 +222,10 @@ class _Pool:
                 self.offered.remove(shard)
                 return shard
 
-    def withdraw(self, job: JobKey) -> None:
-        self._ranks.pop(job, None)
-        self.offered = {shard for shard in self.offered if shard.job != job}
+    def withdraw(self, jobs: frozenset[JobKey]) -> None:
+        for job in jobs:
+            self._ranks.pop(job, None)
+        self.offered = {shard for shard in self.offered if shard.job not in jobs}
 
 
 def _check(keys: Sequence[JobKey] | Sequence[ShardKey] | Sequence[LeaseKey]) -> None:

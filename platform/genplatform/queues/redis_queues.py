@@ -80,9 +80,10 @@ class RedisQueues(Queues):
         """Return how many shards wait for that pool."""
         return int(self.server.call("ZCARD", keys.offers(pool)))
 
-    def withdraw(self, pool: str, job: JobKey) -> None:
-        """Take all of one job's shards off a pool's queue."""
-        self.server.act("withdraw", [keys.offers(pool), keys.ranks(pool)], [keys.SHARD_SPAN, member(job)])
+    def withdraw(self, pool: str, *jobs: JobKey) -> None:
+        """Take all of these jobs' shards off a pool's queue."""
+        for batch in batches([member(job) for job in jobs]):
+            self.server.act("withdraw", [keys.offers(pool), keys.ranks(pool)], [keys.SHARD_SPAN, *batch])
 
     def grant(self, leases: Sequence[LeaseKey], seconds: float) -> None:
         """Let leases last until `seconds` from now."""
@@ -131,9 +132,10 @@ class RedisQueues(Queues):
         """Ask whoever works on `job` to stop."""
         self.server.call("HSET", keys.STOPS, member(job), reason)
 
-    def clear_stop(self, job: JobKey) -> None:
-        """Take the flag away."""
-        self.server.call("HDEL", keys.STOPS, member(job))
+    def clear_stop(self, *jobs: JobKey) -> None:
+        """Take the flags away."""
+        for batch in batches([member(job) for job in jobs]):
+            self.server.call("HDEL", keys.STOPS, *batch)
 
     def stops(self, jobs: Sequence[JobKey]) -> dict[JobKey, str]:
         """Return the flags that stand for these jobs."""

@@ -66,8 +66,8 @@ class Queues(Protocol):
     def offered(self, pool: str) -> int:
         """Return how many shards wait for that pool."""
 
-    def withdraw(self, pool: str, job: JobKey) -> None:
-        """Take all of one job's shards, of any run, off a pool's queue."""
+    def withdraw(self, pool: str, *jobs: JobKey) -> None:
+        """Take all of these jobs' shards, of any run, off a pool's queue."""
 
     # Leases: expiry by the server's clock.
     def grant(self, leases: Sequence[LeaseKey], seconds: float) -> None:
@@ -92,8 +92,8 @@ class Queues(Protocol):
     def flag_stop(self, job: JobKey, reason: str) -> None:
         """Ask whoever works on `job` to stop: `cancel`, `pause` or `shutdown`."""
 
-    def clear_stop(self, job: JobKey) -> None:
-        """Take the flag away."""
+    def clear_stop(self, *jobs: JobKey) -> None:
+        """Take the flags of these jobs away."""
 
     def stops(self, jobs: Sequence[JobKey]) -> dict[JobKey, str]:
         """Return the flags that stand for these jobs; of several for one job, the last."""

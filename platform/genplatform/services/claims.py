@@ -39,7 +39,7 @@ def end_claim(
     if not tx.shards.settle(job.id, claim.shard, claim.run, claim.claim, to, failures=failures):
         return None
     tx.events.add(job.tenant_id, job.id, w.clock(), "claim_ended", told)
-    effects.add(lambda: w.queues.release([claim]))
+    effects.add_each("release", w.queues.release, [claim])
     if end is not None:
         end_run(w, tx, effects, job, end)
     elif job.pool is not None:
@@ -53,13 +53,11 @@ def release_claims(w: Wiring, term: int, endings: Mapping[ClaimKey, Ending]) -> 
     effects = Effects()
     ended = 0
     with led(w, term) as tx:
+        tx.jobs.held([claim.job for claim in endings])
         for claim in sorted(endings):
-            job = tx.jobs.by_id(claim.tenant, claim.job_id, lock=True)
-            if job is None or job.run != claim.run:
-                effects.add(lambda claim=claim: w.queues.release([claim]))  # type: ignore[misc]
-                continue
-            if end_claim(w, tx, effects, job, claim, endings[claim]) is None:
-                effects.add(lambda claim=claim: w.queues.release([claim]))  # type: ignore[misc]
+            job = tx.jobs.by_id(claim.tenant, claim.job_id)  # as the claim before it left it
+            if job is None or job.run != claim.run or end_claim(w, tx, effects, job, claim, endings[claim]) is None:
+                effects.add_each("release", w.queues.release, [claim])
             else:
                 ended += 1
     effects.run()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from genplatform.catalog import Catalog, Transaction
 from genplatform.domain.ids import RandBelow
@@ -65,14 +66,32 @@ Effect = Callable[[], object]
 
 
 class Effects:
-    """What is to be done on Redis once the transaction has committed, in order."""
+    """What is to be done on Redis once the transaction has committed, in order.
+
+    Each is a round trip, and a transaction may hold the ends of a hundred jobs: what is the same for
+    many of them is done for all at once, in the place of the first.
+    """
 
     def __init__(self) -> None:
         self._effects: list[Effect] = []
+        self._together: dict[object, list[Any]] = {}
 
     def add(self, effect: Effect) -> None:
         """Do this after the commit."""
         self._effects.append(effect)
+
+    def add_once(self, effect: Effect) -> None:
+        """Do this after the commit, and after all that was added until now, however often it is added."""
+        self._effects = [one for one in self._effects if one != effect]
+        self._effects.append(effect)
+
+    def add_each(self, name: object, act: Callable[[list[Any]], object], things: Iterable[Any]) -> None:
+        """Do this after the commit with all the things that are given under its name, in one call."""
+        known = self._together.get(name)
+        if known is None:
+            known = self._together[name] = []
+            self._effects.append(lambda: act(known))
+        known.extend(things)
 
     def run(self) -> None:
         """Do all of it; when Redis cannot be reached, the rest is left to the reconciler and not waited for."""

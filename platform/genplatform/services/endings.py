@@ -10,7 +10,8 @@ Nothing is closed twice: every step is conditional on the Run still being the cu
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -212,19 +213,36 @@ def _cancel_one(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, code:
 
 def succeed_job(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, **values: Any) -> bool:
     """Bring a running Job to `succeeded` under its fence and release those that wait for it."""
+    return bool(succeed_jobs(w, tx, effects, [job], **values))
+
+
+def succeed_jobs(w: Wiring, tx: Transaction, effects: Effects, jobs: Sequence[JobRow], **values: Any) -> list[JobRow]:
+    """Bring running Jobs to `succeeded`, each under its own fence, and release those that wait for them.
+
+    All are given the same `values`. Returns those that succeeded, oldest first.
+    """
     now = w.clock()
     changes = {"finished_at": now, "reason_code": None, "reason_message": None, "rate": None} | values
-    if not tx.jobs.move(job.id, JobState.SUCCEEDED, run=job.run, **changes):
-        return False
-    tx.runs.move(job.id, job.run, RunState.SUCCEEDED, finished_at=now)
-    tx.events.add(job.tenant_id, job.id, now, "succeeded", {"run": job.run})
-    _forget_run(w, effects, job)
-    for dependent in [tx.jobs.get(pk) for pk in tx.jobs.need_met(job.id)]:
-        tx.jobs.move(dependent.id, JobState.QUEUED, reason_code=None, reason_message=None)
-        tx.events.add(dependent.tenant_id, dependent.id, now, "queued", {})
-        effects.add(lambda key=dependent.key: w.queues.submit([key]))  # type: ignore[misc]
-    effects.add(w.queues.wake)
-    return True
+    tx.jobs.lock([job.id for job in jobs])
+    runs: dict[int, list[int]] = defaultdict(list)
+    for job in jobs:
+        runs[job.run].append(job.id)
+    moved: set[int] = set()
+    for run, job_pks in runs.items():
+        ended = tx.jobs.move_all(job_pks, JobState.SUCCEEDED, run=run, **changes)
+        tx.runs.move_all(ended, run, RunState.SUCCEEDED, finished_at=now)
+        moved |= ended
+    succeeded = sorted((job for job in jobs if job.id in moved), key=lambda job: job.id)
+    tx.events.add_each("succeeded", now, [(job, {"run": job.run}) for job in succeeded])
+    for job in succeeded:
+        _forget_run(w, effects, job)
+    for need in tx.jobs.needed(moved):
+        for dependent in [tx.jobs.get(pk) for pk in tx.jobs.need_met(need)]:
+            tx.jobs.move(dependent.id, JobState.QUEUED, reason_code=None, reason_message=None)
+            tx.events.add(dependent.tenant_id, dependent.id, now, "queued", {})
+            effects.add(lambda key=dependent.key: w.queues.submit([key]))  # type: ignore[misc]
+    effects.add_once(w.queues.wake)
+    return succeeded
 
 
 def _cancel_dependents(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, how: str) -> None:
@@ -249,8 +267,8 @@ def _give_up_claims(w: Wiring, tx: Transaction, effects: Effects, job: JobRow) -
 
 
 def _forget_run(w: Wiring, effects: Effects, job: JobRow) -> None:
-    effects.add(lambda: w.queues.release([job.run_key]))
+    effects.add_each("release", w.queues.release, [job.run_key])
     if job.kind == JobKind.GENERATE and job.pool is not None:
         pool = job.pool
-        effects.add(lambda: w.queues.withdraw(pool, job.key))
-    effects.add(w.queues.wake)
+        effects.add_each(("withdraw", pool), lambda keys: w.queues.withdraw(pool, *keys), [job.key])
+    effects.add_once(w.queues.wake)

@@ -7,8 +7,9 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from genplatform.catalog import EndedRow, JobRow, ShardRow, Transaction
+from genplatform.catalog import EndedRow, JobRow, ShardRow
 from genplatform.domain import layout
 from genplatform.domain.job import JobKind, ReasonCode
 from genplatform.domain.keys import JobKey
@@ -16,7 +17,7 @@ from genplatform.domain.retry import Cause
 from genplatform.domain.states import TERMINAL_JOB_STATES, JobState, ShardState
 from genplatform.errors import NotFound
 from genplatform.services.context import Effects, Wiring
-from genplatform.services.endings import Ending, close_run, succeed_job
+from genplatform.services.endings import Ending, close_run, succeed_jobs
 from genplatform.services.leadership import led
 from genplatform.store import Stored
 
@@ -34,7 +35,8 @@ def finish(w: Wiring, term: int, jobs: Sequence[JobRow]) -> int:
     What goes wrong with one is raised once the others are over.
     """
     with w.catalog.read() as tx:
-        complete = [(job, tx.shards.of_job(job.id)) for job in jobs if _is_complete(tx, job)]
+        shards = tx.shards.of_all([job.id for job in jobs])
+    complete = [(job, shards[job.id]) for job in jobs if _is_complete(job, shards[job.id])]
     written, lost, problems = _write_manifests(w, complete)
     for job, words in lost:
         hint = "Something else changed the store. Submit the job again to make its items anew."
@@ -79,46 +81,45 @@ def _write_manifests(
 
 def _end_all(w: Wiring, term: int, manifests: Sequence[tuple[JobRow, Stored]]) -> int:
     effects = Effects()
+    stored = {job.id: manifest for job, manifest in manifests}
     with led(w, term) as tx:
-        # In the order of their keys, as all who lock several jobs do.
-        pairs = sorted(manifests, key=lambda pair: pair[0].id)
-        ended = sum(_end(w, tx, effects, job, stored) for job, stored in pairs)
+        ended = succeed_jobs(w, tx, effects, [job for job, _ in manifests])
+        tx.artifacts.insert_many([_row(job, stored[job.id], w.clock()) for job in ended])
     effects.run()
-    return ended
+    return len(ended)
 
 
-def _is_complete(tx: Transaction, job: JobRow) -> bool:
-    return job.job_state in AT_WORK and set(tx.shards.count(job.id)) == {ShardState.PUBLISHED}
+def _is_complete(job: JobRow, shards: Sequence[ShardRow]) -> bool:
+    return job.job_state in AT_WORK and {shard.state for shard in shards} == {ShardState.PUBLISHED}
 
 
-def _end(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, manifest: Stored) -> bool:
-    if not succeed_job(w, tx, effects, job, done=job.total):
-        return False
-    tx.artifacts.insert(
-        {
-            "tenant_id": job.tenant_id,
-            "job_pk": job.id,
-            "run": job.run,
-            "kind": "manifest",
-            "key": manifest.key,
-            "sha256": manifest.sha256,
-            "size": manifest.size,
-            "step": None,
-            "created_at": w.clock(),
-        }
-    )
-    return True
+def _row(job: JobRow, manifest: Stored, now: float) -> dict[str, Any]:
+    return {
+        "tenant_id": job.tenant_id,
+        "job_pk": job.id,
+        "run": job.run,
+        "kind": "manifest",
+        "key": manifest.key,
+        "sha256": manifest.sha256,
+        "size": manifest.size,
+        "step": None,
+        "created_at": now,
+    }
 
 
 def _write_manifest(w: Wiring, job: JobRow, shards: Sequence[ShardRow], place: Path) -> Stored:
     folder, path = layout.outputs(job.key), place / job.job_id
+    if len(shards) == 1:
+        return w.store.put_bytes(f"{folder}/{layout.MANIFEST}", _of_shard(w, folder, shards[0]))
     with path.open("wb") as whole:
         for shard in shards:
-            whole.write(_manifest(w, f"{folder}/{shard.folder}/{layout.MANIFEST}", shard))
+            whole.write(_of_shard(w, folder, shard))
     return w.store.put_file(path, f"{folder}/{layout.MANIFEST}")
 
 
-def _manifest(w: Wiring, key: str, shard: ShardRow) -> bytes:
+def _of_shard(w: Wiring, folder: str, shard: ShardRow) -> bytes:
+    """Return a shard's own manifest; raises _OutputsLost when it is not what was published."""
+    key = f"{folder}/{shard.folder}/{layout.MANIFEST}"
     try:
         lines = w.store.read_bytes(key)
     except NotFound as error:

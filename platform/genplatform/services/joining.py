@@ -16,7 +16,7 @@ from genplatform.domain.states import JobState
 from genplatform.errors import BadSpec
 from genplatform.services.context import Effects, Wiring
 from genplatform.services.leadership import led
-from genplatform.services.runs import open_queued, pinned, pool_of
+from genplatform.services.runs import open_joined, pinned, pool_of
 from genplatform.spec import demand_of_resources, parse_stored
 
 # A job of more shards than these has a right to workers of its own, and would hold up those that join after it.
@@ -37,7 +37,6 @@ def join(
     front: Sequence[int],
     rooms: Mapping[str, Room],
     *,
-    api_url: str,
     avoid: Sequence[str] = (),
 ) -> list[int]:
     """Open Runs without workers of their own for jobs at the front of the line; returns those that left the line.
@@ -49,6 +48,7 @@ def join(
         return []
     effects = Effects()
     left: list[int] = []
+    joining: list[tuple[JobRow, ModelRow]] = []
     room = {pool: one.shards for pool, one in rooms.items()}
     with led(w, term) as tx:
         tx.jobs.lock(front)
@@ -68,7 +68,8 @@ def join(
                 break
             room[pool] -= shards
             left.append(order)
-            open_queued(w, tx, effects, term, job, workers=0, api_url=api_url, avoid=avoid, model=model)
+            joining.append((job, model))
+        open_joined(w, tx, effects, term, joining, avoid=avoid)
     effects.run()
     return left
 
@@ -84,14 +85,15 @@ class _Models:
         """Return a job's; None for one that has none, is of another kind, or cannot be read."""
         if job.kind != JobKind.GENERATE:
             return None
-        alike = (job.tenant_id, str(job.spec.get("model")))
-        mine = job.model_version_id is not None or bool(job.spec.get("needs"))
-        if not mine and alike in self._found:
-            return self._found[alike]
         try:
-            model = pinned(self._tx, job, parse_stored(job.spec))
+            spec = parse_stored(job.spec)
         except BadSpec:
             return None
+        alike = (job.tenant_id, str(job.spec.get("model")))
+        mine = job.model_version_id is not None or bool(spec.needs)
+        if not mine and alike in self._found:
+            return self._found[alike]
+        model = pinned(self._tx, job, spec)
         if not mine:
             self._found[alike] = model
         return model

@@ -81,8 +81,9 @@ def fail_overdue(w: Wiring, term: int) -> list[JobKey]:
     effects = Effects()
     failed: list[JobKey] = []
     with led(w, term) as tx:
+        tx.jobs.held([job.key for job in found])
         for key in sorted(job.key for job in found):
-            job = tx.jobs.by_id(key.tenant, key.job_id, lock=True)
+            job = tx.jobs.by_id(key.tenant, key.job_id)
             # It may have been started, or cancelled, since it was looked at.
             if job is not None and job.job_state in RESTING and job.deadline_at is not None:
                 fail_job(w, tx, effects, job, overdue(job))

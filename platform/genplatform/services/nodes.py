@@ -1,4 +1,4 @@
-"""What code on nodes may say and ask: started, heartbeat, progress, artifact, claim, failed, released.
+"""What code on nodes may say and ask: started, heartbeat, progress, artifact, failed, released; `claiming` is apart.
 
 A node is believed about its own Run or claim and about nothing else, and only while that
 Run or claim is the current one in the catalog.
@@ -9,21 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genplatform.catalog import JobRow, ShardRow, Transaction
+from genplatform.catalog import JobRow, Transaction
 from genplatform.domain import layout
-from genplatform.domain.keys import ClaimKey, JobKey, LeaseKey, RunKey, ShardKey
+from genplatform.domain.keys import ClaimKey, JobKey, LeaseKey, RunKey
 from genplatform.domain.retry import Cause
 from genplatform.domain.states import ACTIVE_JOB_STATES, JobState, RunState, ShardState
 from genplatform.domain.times import LEASE_SECONDS
-from genplatform.domain.tokens import Grant, PoolGrant, RunGrant
+from genplatform.domain.tokens import Grant, RunGrant
 from genplatform.errors import BadRequest, Fenced, Unauthorized, Unavailable
 from genplatform.services import limits, wire
+from genplatform.services.claiming import AT_WORK, pool_of_grant
 from genplatform.services.claims import end_claim
 from genplatform.services.context import Effects, Wiring, hint
 from genplatform.services.endings import Ending, close_run
 from genplatform.services.publish import publish_files, publish_model, publish_shards
 
-AT_WORK = (JobState.STARTING, JobState.RUNNING)
 CHECKPOINTS_KEPT = 3
 
 
@@ -97,29 +97,6 @@ def artifact(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]
     return {}
 
 
-def claim(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Claim shards offered to the worker's pool; returns at once, perhaps with none.
-
-    At most `max`. With `max_items` they are claimed until together they have so many items: one large, or many small.
-    """
-    said = wire.parse(wire.Claim, body)
-    orders = _claim_offered(w, grant, said, said.max if said.max_items is None else 1)
-    # How large the shards are is not known before one is claimed; those behind it are held for like it.
-    while said.max_items is not None and 0 < len(orders) < said.max:
-        items = sum(order["count"] for order in orders)
-        room = (said.max_items - items) * len(orders) // items
-        more = _claim_offered(w, grant, said, min(room, said.max - len(orders))) if room else []
-        if not more:
-            break
-        orders += more
-    if not orders:
-        return {"shards": []}
-    with hint():
-        keys = [ClaimKey(o["tenant"], o["job_id"], o["run"], o["shard"], o["claim"]) for o in orders]
-        w.queues.grant(keys, LEASE_SECONDS)
-    return {"shards": orders}
-
-
 def publish(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
     """Publish a train Run's model, a command's files, or shards: each one transaction under its fences."""
     if body.get("kind") == "model":
@@ -129,7 +106,7 @@ def publish(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
         files = wire.parse(wire.PublishFiles, body)
         return publish_files(w, own_run(grant, files), files)
     shards = wire.parse(wire.PublishShards, body)
-    return publish_shards(w, _pool(grant), [(own_claim(grant, s), s) for s in shards.shards])
+    return publish_shards(w, pool_of_grant(grant), [(own_claim(grant, s), s) for s in shards.shards])
 
 
 def failed(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,7 +122,7 @@ def failed(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
     effects = Effects()
     with w.catalog.write() as tx:
         job = current_job(tx, RunKey(*claim[:3]))
-        if job.pool != _pool(grant):
+        if job.pool != pool_of_grant(grant):
             raise _fenced(RunKey(*claim[:3]))
         end_claim(w, tx, effects, job, claim, ending)
     effects.run()
@@ -186,7 +163,7 @@ def own_run(grant: Grant, body: wire.RunBody) -> RunKey:
 
 def own_claim(grant: Grant, body: wire.ClaimBody) -> ClaimKey:
     """Return the claim a body speaks of; raises Unauthorized when the token is not a pool's."""
-    _pool(grant)
+    pool_of_grant(grant)
     return ClaimKey(grant.tenant, body.job_id, body.run, body.shard, body.claim)
 
 
@@ -196,12 +173,6 @@ def current_job(tx: Transaction, key: RunKey) -> JobRow:
     if job is None or job.run != key.run or job.job_state not in ACTIVE_JOB_STATES:
         raise _fenced(key)
     return job
-
-
-def _pool(grant: Grant) -> str:
-    if not isinstance(grant, PoolGrant):
-        raise Unauthorized("This token does not speak for a pool.", "Use the token of the pool's workers.")
-    return grant.pool
 
 
 def _fenced(key: RunKey) -> Fenced:
@@ -218,58 +189,6 @@ def _note_running(w: Wiring, tx: Transaction, job: JobRow, node: str, worker: st
             values |= {"reason_code": None, "reason_message": None}
         tx.jobs.move(job.id, JobState.RUNNING, run=job.run, **values)
         tx.events.add(job.tenant_id, job.id, now, "running", {"run": job.run, "node": node, "worker": worker})
-
-
-def _claim_offered(w: Wiring, grant: Grant, said: wire.Claim, most: int) -> list[dict[str, Any]]:
-    """Take up to so many offers of the pool and claim what they offer, as far as the catalog agrees."""
-    pool = _pool(grant)
-    offered = [s for s in w.queues.take_shards(pool, most) if s.tenant == grant.tenant]
-    if not offered:
-        return []
-    with w.catalog.write() as tx:
-        found = [_claim_one(w, tx, pool, shard, said) for shard in sorted(offered)]  # as all who lock several jobs do
-    return [order for order in found if order is not None]
-
-
-def _claim_one(w: Wiring, tx: Transaction, pool: str, shard: ShardKey, said: wire.Claim) -> dict[str, Any] | None:
-    """Claim one offered shard if the catalog agrees; a stale or forged offer gives None."""
-    job = tx.jobs.by_id(shard.tenant, shard.job_id, lock=True)
-    if job is None or job.run != shard.run or job.job_state not in AT_WORK or job.pool != pool:
-        return None
-    number = tx.shards.claim(job.id, shard.shard, shard.run, said.worker)
-    row = tx.shards.get(job.id, shard.shard)
-    if number is None or row is None or job.model_version_id is None:
-        return None
-    _note_running(w, tx, job, said.node, said.worker)
-    # A job whose shards wait behind another's stalls only once a worker has one of them.
-    tx.jobs.touch(job.id, run=job.run, progressed_at=w.clock())
-    return _shard_order(tx, job, row)
-
-
-def _shard_order(tx: Transaction, job: JobRow, shard: ShardRow) -> dict[str, Any]:
-    version = tx.models.get(job.model_version_id or 0)
-    return {
-        "tenant": job.tenant_id,
-        "job_id": job.job_id,
-        "run": shard.run,
-        "shard": shard.number,
-        "claim": shard.claim,
-        "start": shard.start,
-        "count": shard.count,
-        "seed": job.spec["seed"],
-        "format": job.spec["output"]["format"],
-        "batch_size": job.spec.get("batch_size"),
-        "cond": job.spec.get("cond"),
-        "lineage": {
-            "job": job.job_id,
-            "name": job.name,
-            "model": version.ref,
-            "model_digest": version.digest,
-            "data_digest": version.data_digest,
-            "recipe": version.recipe,
-            "code_version": version.code_version,
-        },
-    }
 
 
 def _not_current(w: Wiring, leases: list[LeaseKey]) -> set[LeaseKey] | None:

@@ -8,6 +8,7 @@ its answer was lost is answered again, and not done again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -86,27 +87,42 @@ def publish_shards(w: Wiring, pool: str, shards: Sequence[tuple[ClaimKey, wire.P
     effects = Effects()
     results: list[dict[str, Any]] = []
     with w.catalog.write() as tx:
+        jobs = tx.jobs.held([key.job for key, _ in shards])
+        rows = tx.shards.several([(jobs[key.job].id, key.shard) for key, _ in shards if key.job in jobs])
+        made: Counter[JobKey] = Counter()
+        reasons: dict[ClaimKey, str | None] = {}
         for key, body in sorted(shards, key=lambda pair: pair[0]):
-            reason = _publish_shard(w, tx, pool, key, body)
+            job = jobs.get(key.job)
+            shard = rows.get((job.id, key.shard)) if job is not None else None
+            if key not in reasons:
+                reasons[key] = _publish_shard(w, tx, job, shard, pool, key, body, made)
             said = {"job_id": key.job_id, "shard": key.shard, "claim": key.claim}
-            results.append(said | {"published": reason is None, "reason": reason})
-        for job_key in sorted({key.job for key, _ in shards}):
-            _note_rate(w, tx, job_key)
+            results.append(said | {"published": reasons[key] is None, "reason": reasons[key]})
+        _note_done(w, tx, [(jobs[key], count) for key, count in made.items()])
     effects.add(lambda: w.queues.release([key for key, _ in shards]))
     effects.add(w.queues.wake)
     effects.run()
     return {"results": results}
 
 
-def _publish_shard(w: Wiring, tx: Transaction, pool: str, key: ClaimKey, body: wire.PublishShard) -> str | None:
-    """Publish one shard; returns why not, or None."""
-    job = tx.jobs.by_id(key.tenant, key.job_id, lock=True)
-    shard = tx.shards.get(job.id, key.shard) if job is not None else None
+def _publish_shard(
+    w: Wiring,
+    tx: Transaction,
+    job: JobRow | None,
+    shard: ShardRow | None,
+    pool: str,
+    key: ClaimKey,
+    body: wire.PublishShard,
+    made: Counter[JobKey],
+) -> str | None:
+    """Publish one shard of a locked job and count its items among those `made`; returns why not, or None."""
     if job is None or shard is None:
         return "There is no such shard."
     if shard.state == ShardState.PUBLISHED and (shard.run, shard.claim) == (key.run, key.claim):
         return None
     reason = _settle(w, tx, job, shard, pool, key, body)
+    if reason is None:
+        made[key.job] += shard.count
     if reason is not None:
         said = {"run": key.run, "shard": key.shard, "claim": key.claim, "message": reason}
         tx.events.add(job.tenant_id, job.id, w.clock(), "refused", said)
@@ -131,19 +147,25 @@ def _settle(
     }
     if not tx.shards.settle(job.id, key.shard, key.run, key.claim, ShardState.PUBLISHED, **values):
         return f"Claim {key.claim} is not the current one."
-    tx.jobs.touch(job.id, run=key.run, done=job.done + shard.count, progressed_at=now)
     return None
 
 
-def _note_rate(w: Wiring, tx: Transaction, key: JobKey) -> None:
-    """Record how many items a second the current Run has made since it began."""
-    job = tx.jobs.by_id(key.tenant, key.job_id)
-    run = tx.runs.get(job.id, job.run) if job is not None else None
-    if job is None or run is None or run.started_at is None or w.clock() <= run.started_at:
-        return
-    starts = tx.events.page(job.id, after=0, limit=run.number, types=("starting",)) if run.number > 1 else []
-    before = int(starts[-1].data.get("done", 0)) if starts else 0
-    tx.jobs.touch(job.id, run=job.run, rate=(job.done - before) / (w.clock() - run.started_at))
+def _note_done(w: Wiring, tx: Transaction, made: Sequence[tuple[JobRow, int]]) -> None:
+    """Record how many items more jobs have, and how many a second their current Runs have made since they began."""
+    now = w.clock()
+    began = tx.runs.started({job.id: job.run for job, _ in made})
+    for job, count in made:
+        done = job.done + count
+        values: dict[str, Any] = {"done": done, "progressed_at": now}
+        if now > began.get(job.id, now):
+            values["rate"] = (done - _done_before(tx, job)) / (now - began[job.id])
+        tx.jobs.touch(job.id, run=job.run, **values)
+
+
+def _done_before(tx: Transaction, job: JobRow) -> int:
+    """Return how many items a job had when its current Run was opened."""
+    starts = tx.events.page(job.id, after=0, limit=job.run, types=("starting",)) if job.run > 1 else []
+    return int(starts[-1].data.get("done", 0)) if starts else 0
 
 
 def _add_version(w: Wiring, tx: Transaction, job: JobRow, made: wire.ModelBody) -> tuple[int | None, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,20 +68,16 @@ def open_queued(
     workers: int,
     api_url: str,
     avoid: Sequence[str],
-    model: ModelRow | None = None,
 ) -> OpenedRun | None:
-    """Open the next Run of a queued Job whose row is locked; None when it fails for want of its model.
-
-    `model` is what `pinned` says of it, where that is known already.
-    """
+    """Open the next Run of a queued Job whose row is locked; None when it fails for want of its model."""
     key = job.key
     spec = parse_stored(job.spec)
     run = RunKey(*key, job.run + 1)
     now = w.clock()
-    values: dict[str, Any] = {"workers": workers, "reason_code": None, "reason_message": None, "run_at": None}
-    values["progressed_at"] = now
+    values = _opening(now, workers)
+    model: ModelRow | None = None
     if job.kind == JobKind.GENERATE:
-        model = model or pinned(tx, job, spec)
+        model = pinned(tx, job, spec)
         if model is None:
             _fail_without_model(w, tx, effects, job)
             return None
@@ -89,8 +86,7 @@ def open_queued(
             tx.shards.plan(key.tenant, job.id, plan_shards(job.total, model.tile, job.spec.get("batch_size")))
     tx.jobs.move(job.id, JobState.STARTING, new_run=run.run, only_from={JobState.QUEUED}, **values)
     tx.runs.open(key.tenant, job.id, run.run, term, now)
-    said = {"run": run.run, "workers": workers, "done": job.done, "avoided": list(avoid)}
-    tx.events.add(key.tenant, job.id, now, "starting", said)
+    tx.events.add(key.tenant, job.id, now, "starting", _said(job, workers, avoid))
     # What an earlier Run was asked is not asked of this one.
     effects.add(lambda: w.queues.clear_stop(key))
     if model is None:
@@ -100,6 +96,57 @@ def open_queued(
     offers = [ShardKey(*run, s.number) for s in tx.shards.in_state(job.id, ShardState.PENDING)]
     effects.add(lambda: w.queues.hand_off(pool, offers))
     return OpenedRun(run, JobKind(job.kind), pool, workers, pool_order(w, tx, key.tenant, model, api_url))
+
+
+def open_joined(
+    w: Wiring,
+    tx: Transaction,
+    effects: Effects,
+    term: int,
+    joining: Sequence[tuple[JobRow, ModelRow]],
+    *,
+    avoid: Sequence[str],
+) -> None:
+    """Open the next Runs, without workers of their own, of queued generate Jobs whose rows are locked.
+
+    Each is given with what `pinned` says of it. It is what `open_queued` does, for many in a few statements.
+    """
+    now = w.clock()
+    jobs = {job.id: job for job, _ in joining}
+    planned = tx.shards.planned(jobs)
+    unplanned = [(job, model) for job, model in joining if job.id not in planned]
+    tx.shards.plan_all(
+        [(job.tenant_id, job.id, plan_shards(job.total, m.tile, job.spec.get("batch_size"))) for job, m in unplanned]
+    )
+    members: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for job, model in joining:
+        members[pool_of(job.tenant_id, model), model.id].append(job.id)
+    for (pool, model_id), job_pks in members.items():
+        values = _opening(now, 0) | {"model_version_id": model_id, "pool": pool}
+        started = tx.jobs.start_all(job_pks, **values)
+        mine = [jobs[pk] for pk in job_pks if pk in started]
+        tx.runs.open_all([(job.tenant_id, job.id, job.run + 1) for job in mine], term, now)
+        tx.events.add_each("starting", now, [(job, _said(job, 0, avoid)) for job in mine])
+        pending = tx.shards.of_all([job.id for job in mine])
+        # In the order of the line: a job's age in its pool is that of its first offer.
+        offers = [
+            ShardKey(*job.key, job.run + 1, shard.number)
+            for job in mine
+            for shard in pending[job.id]
+            if shard.state == ShardState.PENDING
+        ]
+        effects.add_each("clear_stop", lambda keys: w.queues.clear_stop(*keys), [job.key for job in mine])
+        effects.add(lambda pool=pool, offers=offers: w.queues.hand_off(pool, offers))  # type: ignore[misc]
+
+
+def _opening(now: float, workers: int) -> dict[str, Any]:
+    """Return the values that a job's row has once a Run is opened for it."""
+    values = {"workers": workers, "reason_code": None, "reason_message": None, "run_at": None}
+    return values | {"progressed_at": now}
+
+
+def _said(job: JobRow, workers: int, avoid: Sequence[str]) -> dict[str, Any]:
+    return {"run": job.run + 1, "workers": workers, "done": job.done, "avoided": list(avoid)}
 
 
 def refuse(w: Wiring, term: int, key: JobKey, ending: Ending) -> None:

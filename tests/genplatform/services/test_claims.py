@@ -10,7 +10,7 @@ from genplatform.domain.keys import ClaimKey, ShardKey
 from genplatform.domain.retry import Cause
 from genplatform.domain.tokens import PoolGrant
 from genplatform.errors import Fenced, Unauthorized, Unavailable
-from genplatform.services import cancel, nodes
+from genplatform.services import cancel, claiming, nodes
 
 
 def test_a_claim_says_all_that_its_worker_needs(p: SmallPlatform) -> None:
@@ -111,7 +111,7 @@ def test_a_claim_needs_a_pools_token(p: SmallPlatform) -> None:
     opened = p.open(p.one(train()))
 
     with pytest.raises(Unauthorized):
-        nodes.claim(p.w, p.trainer(opened).grant, {"worker": "w"})
+        claiming.claim(p.w, p.trainer(opened).grant, {"worker": "w"})
 
 
 def test_without_redis_a_claim_is_put_off(p: SmallPlatform) -> None:
