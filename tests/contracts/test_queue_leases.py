@@ -98,6 +98,9 @@ def test_a_stop_flag_stands_until_it_is_cleared_and_the_last_reason_counts(queue
     queues.clear_stop(A)
     queues.clear_stop(C)
     assert queues.stops([C, A]) == {}
+    queues.flag_stop(A, "cancel")
+    queues.clear_stop(B, C, A)
+    assert queues.stops([A, B]) == {}
 
 
 def test_the_jobs_that_flags_stand_for_are_listed(queues: Queues) -> None:

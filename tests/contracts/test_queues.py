@@ -202,6 +202,15 @@ def test_withdrawing_takes_one_jobs_shards_off_one_pool(queues: Queues) -> None:
     assert queues.offered("q") == 4
 
 
+def test_several_jobs_are_withdrawn_together(queues: Queues) -> None:
+    queues.hand_off("p", [*shards(A, 0, 5), *shards(B, 0), *shards(C, 3)])
+
+    queues.withdraw("p", A, C)
+    queues.withdraw("p")
+
+    assert queues.take_shards("p", 10) == shards(B, 0)
+
+
 def test_a_withdrawn_job_comes_back_behind_the_others(queues: Queues) -> None:
     queues.hand_off("p", [*shards(A, 0, 1), *shards(B, 0)])
     queues.withdraw("p", A)

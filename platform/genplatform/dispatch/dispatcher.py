@@ -81,6 +81,7 @@ class Dispatcher:
         self._leftovers = Leftovers(w)
         self._sizes = SizesSeen(w.steady, fixed=not autoscales)
         self._renewed = NEVER
+        self._looked = False  # whether the actors that there are were listed in this term
         self._warm = 0  # runners that were ready when they were looked at last
         self.term: int | None = None
         self.has_work = True  # whether the last round saw anything queued or at work
@@ -136,6 +137,7 @@ class Dispatcher:
         log.info("leadership_taken", extra={"term": term, "holder": self._holder})
         self.term = term
         self._swept = self._reconciled = NEVER
+        self._looked = False
         self._survey.take_over()
         self._leftovers.take_over()
         self._hearing.take_over()
@@ -154,7 +156,7 @@ class Dispatcher:
         self._try("fold", lambda: self._fold(term))
         if now - self._reconciled >= RECONCILE_SECONDS:
             self._reconciled = now
-            self._try("reconcile", lambda: self._reconcile(term))
+            self._try("reconcile", lambda: self._reconcile(term, start))
         self._try("survey", self._go_on)
         self._try("intake", self._intake)
         jobs = reconcile.open_jobs(self._w)
@@ -185,23 +187,40 @@ class Dispatcher:
         if not self._survey.go_on():
             self._w.queues.wake()  # there is more to read: the next round begins at once
 
-    def _intake(self) -> None:
-        for _ in range(INTAKES):
+    def _intake(self) -> bool:
+        """Take in what was submitted; tells whether that is anything."""
+        for round_ in range(INTAKES):
             keys = self._w.queues.take_intake(INTAKE)
             self._line.add(reconcile.queued(self._w, keys))
             if len(keys) < INTAKE:
-                return
+                return bool(round_ or keys)
         self._w.queues.wake()
+        return True
 
-    def _reconcile(self, term: int) -> None:
+    def _reconcile(self, term: int, start: bool) -> None:
+        # Each asks Ray, Redis or the record for a good deal; who submits meanwhile waits for one of them at most.
         self._try("promote", lambda: reconcile.promote(self._w, term))
         self._try("survey", self._survey.begin)
         self._try("restore", lambda: reconcile.restore(self._w, reconcile.open_jobs(self._w)))
         self._try("sweep", lambda: reconcile.sweep(self._w))
+        self._start_new(term, start)
         self._try("nodes", self._avoiding.look)
+        self._start_new(term, start)
         self._try("tend", self._tend)
+        self._start_new(term, start)
         self._try("actors", lambda: self._look_at_actors(term))
+        self._start_new(term, start)
         self._try("leftovers", self._leftovers.sweep)
+
+    def _start_new(self, term: int, start: bool) -> None:
+        """Start what was submitted since this round began, if the line was whole and all workers known before."""
+
+        def act() -> None:
+            if start and self._looked and self._survey.is_over and self._intake():
+                self._starting.start(term, reconcile.open_jobs(self._w), tell=False)
+                self._starting.fill(term)
+
+        self._try("start", act)
 
     def _tend(self) -> None:
         self._warm = 0
@@ -227,6 +246,7 @@ class Dispatcher:
         self._losses.orphans(term, jobs, actors)
         busy = reconcile.claims_of(self._w, [j for j in jobs if j.kind == JobKind.GENERATE])
         self._pools.tend(set(busy.values()))
+        self._looked = True
 
     def _finish(self, term: int, jobs: list[JobRow]) -> None:
         complete = [job for job in jobs if job.kind == JobKind.GENERATE and job.done >= job.total]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from dispatched import Dispatched
 from fake_node import CommandNode
 from small_platform import TENANT, command, generate, train
 
 from genplatform.domain import layout
 from genplatform.domain.keys import JobKey
+from genplatform.domain.times import RECONCILE_SECONDS
 from genplatform.engine.seam import COMMAND_ACTOR, POOL_ACTOR, RUN_ACTOR, End
 from genplatform.errors import BadRequest
 from genplatform.services import jobs, outputs, update
@@ -312,3 +314,27 @@ def test_a_command_whose_worker_dies_is_run_again(d: Dispatched) -> None:
 
     assert [r["cause"] for r in d.job(c)["runs"]] == ["node_lost", None]
     assert f"run/{TENANT}/{c}/2" in d.engine.table
+
+
+def test_what_is_submitted_while_the_cluster_is_looked_at_does_not_wait_for_the_whole_look(
+    d: Dispatched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    d.tick(2)
+    d.clock.go(RECONCILE_SECONDS)
+    tend, actors = d.engine.tend, d.engine.actors
+    submitted: list[str] = []
+    seen: list[str] = []
+
+    def tend_and_submit(warm: int | None) -> int:
+        submitted.append(d.one(train("meanwhile")))
+        return tend(warm)
+
+    def look() -> list[str]:
+        seen.append(d.state(submitted[0]))
+        return actors()
+
+    monkeypatch.setattr(d.engine, "tend", tend_and_submit)
+    monkeypatch.setattr(d.engine, "actors", look)
+    d.tick()
+
+    assert seen == ["starting"]

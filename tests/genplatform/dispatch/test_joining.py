@@ -116,6 +116,37 @@ def test_another_dispatcher_goes_on_with_who_joined(d: Dispatched) -> None:
     assert states(d, jobs) == {"succeeded"}
 
 
+def test_what_an_older_version_submitted_and_this_one_cannot_read_joins_nobody(d: Dispatched) -> None:
+    first = small(d, CLUSTER)
+    d.tick(2)
+    joined, unread, behind = small(d, 3, "behind")
+    with d.w.catalog.write() as tx:
+        tx.jobs.touch(d.row(unread).id, spec=d.row(unread).spec | {"of_before": True})
+
+    d.tick(2)
+    assert [d.state(job) for job in (joined, unread, behind)] == ["starting", "queued", "queued"]
+
+    d.workers(first[0])[0].work()
+    d.tick(3)
+    assert (d.state(unread), d.state(behind)) == ("failed", "starting")
+
+
+def test_the_claims_of_many_small_jobs_fill_a_tile_in_the_order_of_the_line(d: Dispatched) -> None:
+    small(d, CLUSTER)
+    d.tick(2)
+    jobs = [*small(d, 5, "later"), *small(d, 2, "sooner", "priority: 900\n")]
+    d.tick(2)
+    worker = d.workers(jobs[0])[0]
+    assert len(worker.claim(CLUSTER)) == CLUSTER
+
+    orders = worker.claim(64, max_items=64)
+
+    assert [order["job_id"] for order in orders] == [*jobs[5:], *jobs[:5]]
+    assert {d.row(job).state for job in jobs} == {"running"}
+    assert [[e["type"] for e in d.events(job)][-1] for job in jobs] == ["running"] * 7
+    assert worker.claim(64, max_items=64) == []
+
+
 def test_who_joined_can_be_cancelled(d: Dispatched) -> None:
     jobs = small(d, 8)
     d.tick(2)

@@ -9,6 +9,7 @@ from dispatched import Dispatched
 from hand_engine import HandEngine
 from small_platform import TENANT, generate, train
 
+from genplatform.dispatch.dispatcher import FRESH_SECONDS
 from genplatform.domain.times import LEADER_LEASE_SECONDS
 
 
@@ -47,6 +48,26 @@ def test_the_other_takes_over_when_the_first_is_gone_and_work_goes_on(d: Dispatc
         d.engine.die(name)
     d.go(1)
     assert (d.state(g), d.state(q)) == ("succeeded", "starting")
+
+
+def test_a_round_renews_no_lease_that_was_renewed_just_now(d: Dispatched) -> None:
+    def until() -> float:
+        with d.w.catalog.read() as tx:
+            leader = tx.leaders.current()
+        assert leader is not None
+        return leader.expires_at
+
+    d.tick(2)
+    renewed = until()
+    d.clock.go(FRESH_SECONDS / 2)
+    d.tick()
+    assert until() == renewed
+
+    d.dispatcher.renew()
+    assert until() == d.clock.now + LEADER_LEASE_SECONDS
+    d.clock.go(FRESH_SECONDS)
+    d.tick()
+    assert until() == d.clock.now + LEADER_LEASE_SECONDS
 
 
 def test_an_adopted_actors_death_is_noticed(d: Dispatched) -> None:

@@ -253,3 +253,15 @@ def test_the_rate_of_a_later_run_counts_what_it_made_itself(p: SmallPlatform) ->
         node.publish(order)
 
     assert p.job(g)["progress"]["rate"] == 16.0
+
+
+def test_a_claim_that_is_told_twice_in_one_request_counts_once(p: SmallPlatform) -> None:
+    g, node = p.generating(generate(count=64 * 3))
+    first, second = node.claim(2)
+    told = [node.store(first), node.store(second), node.store(first)]
+
+    answers = node.tell(told)
+
+    assert [answer["published"] for answer in answers] == [True] * 3
+    assert p.row(g).done == 128
+    assert p.events(g, "refused") == []
