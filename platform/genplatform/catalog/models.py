@@ -53,7 +53,11 @@ def _select() -> sa.Select[Any]:
     )
 
 
+# Made once: every round with small jobs in the line asks these, and every claim.
 _by_key = _select().where(model_versions.c.id == sa.bindparam("version_id"))
+_of_name = _select().where(model_versions.c.tenant_id == sa.bindparam("tenant"), models.c.name == sa.bindparam("named"))
+_of_number = _of_name.where(model_versions.c.version == sa.bindparam("number"))
+_newest_of = _of_name.order_by(model_versions.c.version.desc()).limit(1)
 
 
 class Models:
@@ -70,12 +74,13 @@ class Models:
 
     def find(self, tenant: str, ref: ModelRef) -> ModelRow | None:
         """Return the version that a reference means now: a number, or the newest."""
-        query = _select().where(model_versions.c.tenant_id == tenant, models.c.name == ref.name)
+        asked = {"tenant": tenant, "named": ref.name}
         if ref.version is not None:
-            query = query.where(model_versions.c.version == ref.version)
-        elif ref.alias not in (None, "latest"):
+            row = self._db.execute(_of_number, asked | {"number": ref.version}).first()
+        elif ref.alias in (None, "latest"):
+            row = self._db.execute(_newest_of, asked).first()
+        else:
             return None
-        row = self._db.execute(query.order_by(model_versions.c.version.desc()).limit(1)).first()
         return None if row is None else ModelRow.of(row)
 
     def missing(self, tenant: str, refs: Collection[ModelRef]) -> set[ModelRef]:

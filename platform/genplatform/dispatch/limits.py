@@ -9,6 +9,7 @@ is lost with Redis is followed by the next one: a `progress_timeout` of two step
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 # So long a worker that was asked to stop has for its checkpoint.
 GRACE_SECONDS = 20.0
+# So often it is looked whose deadline has passed while it waits; rounds may follow each other within milliseconds.
+LOOK_SECONDS = 0.25
 
 # Makes the ending of a job's Run, with a further sentence.
 HowItEnds = Callable[[JobRow, str], Ending]
@@ -44,13 +47,17 @@ class Limits:
         self._pools = pools
         self._hearing = hearing
         self._jumps = jumps
+        self._looked = -math.inf
         self._asked: dict[RunKey, float] = {}
         self._times: dict[int, limits.Times] = {}
 
     def keep(self, term: int, open_jobs: Sequence[JobRow]) -> None:
         """Fail what waits past its deadline, and bring Runs that are over their time to their end."""
-        for key in limits.fail_overdue(self._w, term):
-            log.info("deadline_passed", extra={"job": key.job_id})
+        now = self._w.steady()
+        if now - self._looked >= LOOK_SECONDS:
+            self._looked = now
+            for key in limits.fail_overdue(self._w, term):
+                log.info("deadline_passed", extra={"job": key.job_id})
         at_work = [job for job in open_jobs if job.job_state is not JobState.CANCELLING]
         self._times = {job.id: self._times.get(job.id) or limits.times(job) for job in at_work}
         over = self._over(at_work)

@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ def finish(w: Wiring, term: int, jobs: Sequence[JobRow]) -> int:
     return ended
 
 
+@cache
+def _writers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(WRITERS, thread_name_prefix="manifest")
+
+
 class _OutputsLost(Exception):
     """What was published is not what the store has."""
 
@@ -74,8 +80,7 @@ def _write_manifests(
             write(complete[0])
         elif complete:
             # Most of it is waiting for the store.
-            with ThreadPoolExecutor(WRITERS, thread_name_prefix="manifest") as writers:
-                list(writers.map(write, complete))
+            list(_writers().map(write, complete))
     return written, lost, problems
 
 
