@@ -12,7 +12,7 @@ from snapshot import OPEN
 from trouble import Crashed
 
 from genplatform.errors import Conflict, GenctlError, Unavailable
-from genplatform.services import nodes
+from genplatform.services import claiming, nodes
 from genplatform.services.identity import NodeSecret
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ class Post:
             grant = door.known(message.token) or door.grant(message.token)
             if grant is None:
                 raise LawBroken("I0", f"a token that was issued opens nothing: {message.token}")
-            answer: dict[str, Any] = getattr(nodes, message.verb)(world.w, grant, message.body)
+            heard = claiming.claim if message.verb == "claim" else getattr(nodes, message.verb)
+            answer: dict[str, Any] = heard(world.w, grant, message.body)
         except Crashed:
             self._doors.pop(process, None)
             world.saw("the API killed while a node spoke")
