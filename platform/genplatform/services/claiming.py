@@ -29,11 +29,12 @@ def claim(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
     said = wire.parse(wire.Claim, body)
     pool = pool_of_grant(grant)
     offered = _offered(w, grant, pool, said.max if said.max_items is None else 1)
-    if offered and said.max_items is not None:
+    there_are_more = said.max_items is not None and bool(offered) and w.queues.offered(pool) > 0
+    if there_are_more and said.max_items is not None:
         # How large the shards are is not known before one is looked at; those behind it are held for like it.
         offered += _offered(w, grant, pool, min(_alike(w, offered[0], said.max_items), said.max) - 1)
     orders = _claim_offered(w, pool, offered, said) if offered else []
-    while said.max_items is not None and 0 < len(orders) < said.max:
+    while there_are_more and said.max_items is not None and 0 < len(orders) < said.max:
         items = sum(order["count"] for order in orders)
         room = min((said.max_items - items) * len(orders) // items, said.max - len(orders))
         offered = _offered(w, grant, pool, room)
