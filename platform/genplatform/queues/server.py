@@ -34,7 +34,7 @@ ANSWER_SECONDS = 5.0
 # A blocking command must answer well before the socket's own limit.
 LONGEST_BLOCK_SECONDS = 2.0
 # Who only listens looks up so often.
-LISTEN_SECONDS = 0.5
+LISTEN_SECONDS = 2.0
 
 _KEYS_LINE = re.compile(r"^-- KEYS\[(\d+)\]", re.MULTILINE)
 
