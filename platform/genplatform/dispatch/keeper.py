@@ -20,7 +20,7 @@ class Keeper:
 
     def __init__(self, renew: Callable[[], object], clock: Callable[[], float]) -> None:
         self._renew = renew
-        self._clock = clock
+        self.clock = clock
         self._round = clock()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
@@ -31,12 +31,12 @@ class Keeper:
 
     def came_round(self) -> None:
         """Say that the loop is alive."""
-        self._round = self._clock()
+        self._round = self.clock()
 
     def keep(self) -> bool:
         """Renew once, unless the loop is stuck; tells whether it did."""
-        if self._clock() - self._round > STUCK_SECONDS:
-            log.error("dispatcher_stuck", extra={"seconds": round(self._clock() - self._round)})
+        if self.clock() - self._round > STUCK_SECONDS:
+            log.error("dispatcher_stuck", extra={"seconds": round(self.clock() - self._round)})
             return False
         self._renew()
         return True

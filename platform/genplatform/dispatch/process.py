@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-import time
 from collections.abc import Callable
 
 from genplatform.dispatch.dispatcher import Dispatcher
@@ -42,14 +41,14 @@ def run(
     keeper.start()
     while not over.is_set():
         keeper.came_round()
-        begun = time.monotonic()
+        begun = keeper.clock()
         try:
             if dispatcher.tick():
-                rested = time.monotonic()
+                rested = keeper.clock()
                 took = rested - begun
                 if wait_for_wake(IDLE_SECONDS if dispatcher.has_work else STILL_SECONDS):
                     wished.set()
-                over.wait(max(0.0, rested + min(took, LONGEST_REST) - time.monotonic()))
+                over.wait(max(0.0, rested + min(took, LONGEST_REST) - keeper.clock()))
             else:
                 over.wait(IDLE_SECONDS)  # a wake is heard once: it is for the one that leads
         except GenctlError as error:
