@@ -204,6 +204,10 @@ def test_a_text_ends_before_what_stops_it_and_echoes_its_prompt_on_wish() -> Non
     )
 
     assert text_of(cut) == free[: free.index(stop)]
+    told = [one for _, one in draws.told([5, 5], [{"prompt": "The", "max_new_tokens": 40, "stop": stop}, {}])]
+    prompt = bpe.tokens_of(bpe.read(untrained()[0].tokenizer), "The")
+    assert (told[0]["finish_reason"], told[0]["prompt_tokens"]) == ("stop", 1 + len(prompt))
+    assert told[1]["completion_tokens"] <= 47
     assert text_of(echoed) == "The" + free
 
 

@@ -43,6 +43,11 @@ class Sampler:
 
         Raises BadRequest for a condition that the model does not take.
         """
+        return [payload for payload, _ in self.told(seeds, cond)]
+
+    @torch.inference_mode()
+    def told(self, seeds: Sequence[int], cond: Sequence[Wish] | None = None) -> list[tuple[Payload, dict[str, Any]]]:
+        """Return what `draw` does, each with what is to be told of it: of a text, its tokens, and why it ended."""
         wishes = self._checked(seeds, cond)
         slots = self.recipe.slots(self.modules, self.tile)
         if slots is not None and wishes is not None:
@@ -57,13 +62,13 @@ class Sampler:
                 conditions += conditions[-1:] * filler
             out = self.recipe.sample(self.modules, rows, conditions)
             payloads += self.recipe.payloads(out[: len(chunk)])
-        return payloads
+        return [(payload, {}) for payload in payloads]
 
-    def _grown(self, slots: Slots, seeds: Sequence[int], wishes: Sequence[Any]) -> list[Payload]:
+    def _grown(self, slots: Slots, seeds: Sequence[int], wishes: Sequence[Any]) -> list[tuple[Payload, dict[str, Any]]]:
         """Grow items in slots: as one ends, the next begins in its place, and the others go on."""
         waiting = iter(range(len(seeds)))
         index_of: dict[int, int] = {}
-        texts = [b""] * len(seeds)
+        texts, told = [b""] * len(seeds), [dict[str, Any]() for _ in seeds]
 
         def begin(slot: int) -> None:
             index = next(waiting, None)
@@ -76,9 +81,10 @@ class Sampler:
         while index_of:
             for grown in slots.decode_step():
                 if grown.ended is not None:
-                    texts[index_of.pop(grown.slot)] = slots.text(grown.slot)
+                    index = index_of.pop(grown.slot)
+                    texts[index], told[index] = slots.text(grown.slot), slots.told(grown.slot)
                     begin(grown.slot)
-        return self.recipe.payloads(utf8_rows(texts))
+        return list(zip(self.recipe.payloads(utf8_rows(texts)), told, strict=True))
 
     def condition(self, wish: Wish) -> Condition | None:
         """Return a wish with its defaults and its pictures read; None when the model takes none. Raises BadRequest."""

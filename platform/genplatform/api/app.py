@@ -30,7 +30,7 @@ from genplatform.api import (
     submissions,
 )
 from genplatform.api.middleware import API_PREFIX, INTERNAL_PREFIX, Door, Envelope, Hosts
-from genplatform.api.openai import images
+from genplatform.api.openai import completions, images
 from genplatform.api.openai import models as openai_models
 from genplatform.api.openai.images import Gateway
 from genplatform.api.openai.replicas import Replicas
@@ -105,6 +105,7 @@ def _openai() -> APIRouter:
     router = APIRouter(include_in_schema=False)
     router.include_router(openai_models.router)
     router.include_router(images.router)
+    router.include_router(completions.router)
     return router
 
 

@@ -72,11 +72,12 @@ class DataFacts(NamedTuple):
 
 
 class File(NamedTuple):
-    """One item as a file: its bytes, what they are, and how such a file's name ends."""
+    """One item as a file: its bytes, what they are, how such a file's name ends, and what else is told of it."""
 
     data: bytes
     mime: str
     extension: str
+    told: Mapping[str, Any] = MappingProxyType({})
 
 
 class EvaluationContext(Protocol):

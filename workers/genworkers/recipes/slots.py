@@ -7,7 +7,7 @@ same whatever grows beside it, and a slot whose text has ended may begin another
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -150,10 +150,13 @@ class Slots:
         text = self._texts[slot]
         return b"" if text is None else text.begun.echo + bytes(text.made)
 
-    def count(self, slot: int) -> int:
-        """Return how many tokens were made in a slot."""
+    def told(self, slot: int) -> dict[str, Any]:
+        """Return how many tokens a slot's text began with and was made of, and why it ended."""
         text = self._texts[slot]
-        return 0 if text is None else text.count
+        if text is None:
+            return {}
+        read = len(text.begun.tokens)
+        return {"prompt_tokens": read, "completion_tokens": text.count, "finish_reason": text.ended}
 
 
 def _first_of(stops: tuple[bytes, ...], made: bytearray, before: int) -> int | None:

@@ -123,7 +123,8 @@ class Replica:
             return _problem(400, str(refusal))
         files = await self.draw(ask)
         images = [base64.b64encode(file.data).decode() for file in files]
-        return JSONResponse({"images": images, "mime": files[0].mime, "model": self._model.name})
+        told = [dict(file.told) for file in files]
+        return JSONResponse({"images": images, "mime": files[0].mime, "model": self._model.name, "told": told})
 
     async def _checked(self, ask: Ask) -> None:
         """Raise BadRequest for a condition that cannot be met; a picture in it is decoded where pictures are drawn."""
@@ -144,10 +145,10 @@ class Replica:
 
     def _draw(self, asks: list[Ask]) -> list[list[File]]:
         seeds = [seed for ask in asks for seed in ask.seeds]
-        drawn = iter(self._model.sampler.draw(seeds, [ask.cond for ask in asks for _ in ask.seeds]))
-        return [[self._encoded(seed, next(drawn), ask) for seed in ask.seeds] for ask in asks]
+        drawn = iter(self._model.sampler.told(seeds, [ask.cond for ask in asks for _ in ask.seeds]))
+        return [[self._encoded(seed, *next(drawn), ask) for seed in ask.seeds] for ask in asks]
 
-    def _encoded(self, seed: int, payload: Payload, ask: Ask) -> File:
+    def _encoded(self, seed: int, payload: Payload, told: Mapping[str, Any], ask: Ask) -> File:
         condition = self._model.sampler.condition(ask.cond)
         wished = {} if condition is None else {"cond": condition.model_dump(mode="json", by_alias=True)}
         origin = {
@@ -160,7 +161,7 @@ class Replica:
             "recipe": self._model.recipe,
             "code_version": code_version(),
         }
-        return self._model.sampler.recipe.encode(payload, ask.form, origin)
+        return self._model.sampler.recipe.encode(payload, ask.form, origin)._replace(told=told)
 
     def _is_known(self, request: Request) -> bool:
         scheme, _, word = request.headers.get("authorization", "").partition(" ")

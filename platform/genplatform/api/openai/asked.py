@@ -53,18 +53,23 @@ class ImagesAsked:
 def read_images(body: bytes) -> ImagesAsked:
     """Read the body of `POST /v1/images/generations`; raises `BadRequest` that names the field."""
     fields = json_object(body)
-    for name, neutral in _NEUTRAL.items():
+    neutral(fields, _NEUTRAL)
+    return ImagesAsked(
+        model=required_model(fields),
+        prompt=_text(fields, "prompt"),
+        n=whole(fields, "n", 1, MOST_PICTURES + 1) or 1,
+        size=_size(fields),
+        seed=whole(fields, "seed", 0, SEED_END),
+    )
+
+
+def neutral(fields: Mapping[str, Any], asking_nothing: Mapping[str, tuple[Any, ...]]) -> None:
+    """Refuse each field, by its name, whose value is none of those that ask for nothing but what is done anyway."""
+    for name, good_ones in asking_nothing.items():
         value = fields.get(name)
         # The types are compared too: to Python, 0 equals False.
-        if value is not None and not any(type(value) is type(good) and value == good for good in neutral):
+        if value is not None and not any(type(value) is type(good) and value == good for good in good_ones):
             raise unsupported(name, value)
-    return ImagesAsked(
-        model=_model(fields),
-        prompt=_text(fields, "prompt"),
-        n=_whole(fields, "n", 1, MOST_PICTURES + 1) or 1,
-        size=_size(fields),
-        seed=_whole(fields, "seed", 0, SEED_END),
-    )
 
 
 def seeds_of(seed: int, n: int) -> list[int]:
@@ -104,7 +109,8 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _model(fields: Mapping[str, Any]) -> str:
+def required_model(fields: Mapping[str, Any]) -> str:
+    """Return which model is asked for; raises `BadRequest` where none is."""
     model = _text(fields, "model")
     if not model:
         raise refused(
@@ -113,7 +119,7 @@ def _model(fields: Mapping[str, Any]) -> str:
     return model
 
 
-def _whole(fields: Mapping[str, Any], name: str, start: int, end: int) -> int | None:
+def whole(fields: Mapping[str, Any], name: str, start: int, end: int) -> int | None:
     """Return a field that is a whole number in [start, end), or None when it is not given."""
     value = fields.get(name)
     if value is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from genplatform.api.deps import Tenant, Wired
 from genplatform.api.openai.asked import ImagesAsked, condition, read_images, seeds_of
 from genplatform.api.openai.errors import model_not_found, refused
-from genplatform.api.openai.replicas import Pictures, Place, Replicas, while_connected
+from genplatform.api.openai.replicas import Made, Place, Replicas, while_connected
 from genplatform.api.openai.routing import Routing
 from genplatform.domain.ids import RandBelow
 from genplatform.errors import GenctlError, NotFound, Unavailable
@@ -24,6 +24,7 @@ from genplatform.spec import RecipeBook
 router = APIRouter(prefix="/images")
 
 IMAGE = "image"
+_MADE = {IMAGE: "pictures", "text": "texts"}
 # Seeds that JavaScript and jq can carry: what was drawn is meant to be sent again.
 DRAWN_SEEDS = 2**53
 NOT_READY_RETRY_SECONDS = 2
@@ -41,16 +42,12 @@ class Gateway:
 
     async def images(self, tenant: str, asked: ImagesAsked) -> dict[str, Any]:
         """Return the pictures asked for, but for `created`."""
-        route = await run_in_threadpool(self._find, tenant, asked.model)
-        if route.modality != IMAGE:
-            raise refused("model", f"{route.name} makes {route.modality}, not pictures.")
+        route = await self.find(tenant, asked.model, IMAGE)
         cond = self._condition(asked, route)
         _check_size(asked, route.model, own_size(route.config))
-        place = _place(route)
-        seed = self._randbelow(DRAWN_SEEDS) if asked.seed is None else asked.seed
+        seed = self.seed(asked.seed)
         seeds = seeds_of(seed, asked.n)
-        made = await self._replicas.generate(place, seeds, cond)
-        _check_version(asked, route, made)
+        made = await self.generate(route, asked.model, seeds, cond, "png")
         size = png_size(made.images[0])
         # Once more: not every recipe's config tells the size.
         _check_size(asked, made.model, size)
@@ -65,6 +62,25 @@ class Gateway:
             "model": made.model,
             "seed": seed,
         }
+
+    async def find(self, tenant: str, model: str, modality: str) -> Route:
+        """Return where a model is served; refuses one that makes something else."""
+        route = await run_in_threadpool(self._find, tenant, model)
+        if route.modality != modality:
+            raise refused("model", f"{route.name} makes {route.modality}, not {_MADE[modality]}.")
+        return route
+
+    def seed(self, asked: int | None) -> int:
+        """Return the seed that is asked for, or one by chance."""
+        return self._randbelow(DRAWN_SEEDS) if asked is None else asked
+
+    async def generate(
+        self, route: Route, model: str, seeds: Sequence[int], cond: dict[str, Any] | None, form: str
+    ) -> Made:
+        """Have an item made for each seed, by the version that was asked for."""
+        made = await self._replicas.generate(_place(route), seeds, cond, form)
+        _check_version(model, route, made)
+        return made
 
     def _condition(self, asked: ImagesAsked, route: Route) -> dict[str, Any] | None:
         if not asked.prompt.strip():
@@ -122,9 +138,7 @@ def _place(route: Route) -> Place:
     return Place(route.name, route.url.rstrip("/"), route.secret)
 
 
-def _check_version(asked: ImagesAsked, route: Route, made: Pictures) -> None:
-    """Refuse another version's pictures to who named a version: replicas are replaced one by one."""
-    if asked.model == route.model and made.model != asked.model:
-        raise Unavailable(
-            f"{route.name} still serves {made.model} and not yet {asked.model}.", "Try again in a moment."
-        )
+def _check_version(model: str, route: Route, made: Made) -> None:
+    """Refuse another version's items to who named a version: replicas are replaced one by one."""
+    if model == route.model and made.model != model:
+        raise Unavailable(f"{route.name} still serves {made.model} and not yet {model}.", "Try again in a moment.")

@@ -20,6 +20,7 @@ import httpx
 from starlette.requests import Request
 
 from genplatform.api.middleware import ClientGone
+from genplatform.api.openai.errors import refused
 from genplatform.errors import GenctlError, TooMany, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -55,12 +56,13 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """What a replica made: base64 files in the order of the seeds, by which model version."""
+class Made:
+    """What a replica made: base64 files in the order of the seeds, by which version, and what it tells of each."""
 
     images: list[str]
     mime: str
     model: str
+    told: list[dict[str, Any]]
 
 
 class Replicas:
@@ -77,16 +79,18 @@ class Replicas:
         """Close the connections."""
         await self._client.aclose()
 
-    async def generate(self, place: Place, seeds: Sequence[int], cond: dict[str, Any] | None) -> Pictures:
-        """Have one picture made for each seed.
+    async def generate(self, place: Place, seeds: Sequence[int], cond: dict[str, Any] | None, form: str) -> Made:
+        """Have one item made for each seed, as a file of that form.
 
         Raises `TooMany` when too much is in flight, `Unavailable` when no replica answers
         or takes it, and `GenctlError` when the replica fails at it.
         """
         with self._slot(place.name):
-            status, content = await self._post(place, {"seeds": list(seeds), "cond": cond, "format": "png"})
+            status, content = await self._post(place, {"seeds": list(seeds), "cond": cond, "format": form})
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             raise TooMany(f"All replicas of {place.name} are busy.", "Try again, or give the endpoint more replicas.")
+        if status == HTTPStatus.BAD_REQUEST and form == "txt":
+            raise refused("prompt", _detail(content), "", "context_length_exceeded")
         if status in _NOT_SERVING:
             raise _no_replica(place, f"status {status}")
         if status != HTTPStatus.OK:
@@ -163,12 +167,21 @@ def _no_replica(place: Place, why: str) -> Unavailable:
     )
 
 
-def _read(place: Place, content: bytes, count: int) -> Pictures:
+def _read(place: Place, content: bytes, count: int) -> Made:
     try:
         answer = json.loads(content)
-        pictures = Pictures([str(image) for image in answer["images"]], str(answer["mime"]), str(answer["model"]))
+        images, told = [str(image) for image in answer["images"]], [dict(one) for one in answer.get("told") or ()]
+        made = Made(images, str(answer["mime"]), str(answer["model"]), told or [dict[str, Any]() for _ in images])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise GenctlError(f"A replica of {place.name} gave an answer that cannot be read.") from error
-    if len(pictures.images) != count:
-        raise GenctlError(f"A replica of {place.name} made {len(pictures.images)} pictures where {count} were asked.")
-    return pictures
+    if not len(made.images) == len(made.told) == count:
+        raise GenctlError(f"A replica of {place.name} made {len(made.images)} items where {count} were asked.")
+    return made
+
+
+def _detail(content: bytes) -> str:
+    """Return why a replica refuses a request."""
+    try:
+        return str(json.loads(content)["detail"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "The model does not take this prompt with these wishes."
