@@ -88,6 +88,8 @@ def _print(report: Mapping[str, Any]) -> None:
     pairs = [("job", report["job"]), ("source", report["source"])]
     if "items" in report:
         pairs += [("items", f"{report['items']:,}"), *_shapes(report), ("digest", report["digest"])]
+        if report.get("revision"):
+            pairs.append(("commit", report["revision"]))
     if skipped.get("count"):
         pairs.append(("left out", f"{skipped['count']:,}"))
     output.pairs(pairs)

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, fiel
 from genplatform.domain.paths import fixed_part
 from genplatform.domain.uploads import UPLOAD_PATTERN, is_upload
 from genplatform.spec.common import HIGHEST_SEED, SpecPart, one_of
-from genplatform.spec.refusals import NOT_YET, refuse
+from genplatform.spec.hub import parse_hub
+from genplatform.spec.refusals import refuse
 from genplatform.spec.words import shown, suggestion
 
 SOURCES = ("digits", "topics")
@@ -58,7 +59,9 @@ def _checked_url(url: str) -> str:
     except ValueError:
         raise refuse(f"{shown(url)} is not a URL") from None
     if parts.scheme == "hf":
-        raise refuse(f"{NOT_YET}: data from {shown(url)}", "Download it, and name the folder.")
+        if parse_hub(url) is None:
+            raise refuse(f"{shown(url)} names no data set of the hub", "Write it as hf://OWNER/NAME@REVISION//FILES.")
+        return url
     if parts.scheme not in SCHEMES:
         raise refuse(f"data cannot come from {parts.scheme}://", f"Possible: {', '.join(SCHEMES)}; or a path.")
     if "::" in url:
@@ -181,7 +184,7 @@ class Data(SpecPart):
 
     source: Source = Field(
         default="digits",
-        description="Where the data is: a built-in source, a folder, a file, a pattern (./photos/*.png) or a URL.",
+        description="Where the data is: a built-in source, a folder, a file, a pattern (./photos/*.png), a URL, or hf://OWNER/NAME.",
     )
     format: one_of("format", FORMATS) | None = Field(  # type: ignore[valid-type]
         default=None, description="What the files are. Left out: told by their names."

@@ -131,7 +131,7 @@ BAD_TRAIN = [
     ("data: {source: digits, size: 8}", "data", 2, 7, "takes no size", "Leave it out"),
     ("data: {source: digits, fit: pad}", "data", 2, 7, "takes no fit", "Leave it out"),
     ("data: {source: digits, skip: 1}", "data", 2, 7, "takes no skip", "Leave it out"),
-    ("data: {source: hf://mnist}", "data.source", 2, 16, "not supported yet", "Download it"),
+    ("data: {source: hf://a/b/c}", "data.source", 2, 16, "names no data set of the hub", "hf://OWNER/NAME"),
     ("data: {source: ./folder}", "data.source", 2, 16, "from which folder on", "an absolute path"),
     ("split: {train: 0.5}", "split", 2, 8, "add up to 0.8, not to 1", ""),
     ("split: {train: 0, test: 0.85}", "split.train", 2, 16, "more than 0", ""),

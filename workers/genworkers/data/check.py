@@ -50,6 +50,7 @@ def _of_all(dataset: Dataset) -> dict[str, Any]:
         "name": dataset.name,
         "modality": dataset.modality,
         "digest": dataset.digest,
+        "revision": dataset.revision,
         "items": len(dataset),
         "bytes": dataset.size if isinstance(dataset, Documents) else None,
         "shape": dataset.shape._asdict() if dataset.shape is not None else None,

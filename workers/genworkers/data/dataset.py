@@ -35,7 +35,7 @@ class Dataset(ABC):
     Texts are (N, longest) of their UTF-8 bytes, int16, filled up with -1; token blocks (N, length) of int64.
 
     `digest` covers all that was read of them, `classes` are the labels' names, and `notes` what a
-    person should know of the reading.
+    person should know of the reading. `revision` is the commit that was read, where the source has such.
     """
 
     modality: ClassVar[str] = "image"
@@ -44,6 +44,7 @@ class Dataset(ABC):
     labels: Tensor | None
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    revision: str | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...

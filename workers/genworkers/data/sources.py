@@ -12,12 +12,14 @@ from genplatform.domain.paths import fixed_part, is_within
 from genplatform.domain.uploads import Upload, is_upload, parse
 from genplatform.errors import BadRequest
 from genplatform.spec.data import SCHEMES
+from genplatform.spec.hub import HubName, parse_hub
 from genplatform.store import fetch_url
 from genworkers.data import arrays, audio, digits, images, listing, pairs, parquet, tables, text, topics
 from genworkers.data.bounds import plain
 from genworkers.data.dataset import Dataset
 from genworkers.data.fetching import Fetch, no_uploads
 from genworkers.data.files import Files, open_files
+from genworkers.data.hub import fetch_hub
 from genworkers.scratch import scratch
 
 SOURCES: dict[str, Callable[[], Dataset]] = {"digits": digits.load, "topics": topics.load}
@@ -58,6 +60,8 @@ def open_source(data: Mapping[str, Any], folders: Sequence[str] = (), fetch: Fet
         return read_upload(parse(source), data, fetch)
     if isinstance(source, str) and source.startswith("/"):
         return read_path(source, data, folders)
+    if isinstance(source, str) and (name := parse_hub(source)) is not None:
+        return read_hub(name, data)
     if isinstance(source, str) and "://" in source:
         return read_url(source, data)
     if not isinstance(source, str) or source not in SOURCES:
@@ -93,6 +97,16 @@ def read_url(url: str, data: Mapping[str, Any]) -> Dataset:
         raise BadRequest(f"Data cannot come from {plain(url)}.", f"Possible: {', '.join(SCHEMES)}; or a path.")
     with scratch("fetched") as place:
         return read_files(open_files(str(fetch_url(url, place, time.sleep))), data)
+
+
+def read_hub(name: HubName, data: Mapping[str, Any]) -> Dataset:
+    """Read a data set of the hub; it says which of its commits this was."""
+    with scratch("fetched") as place:
+        found, commit = fetch_hub(name, place)
+        dataset = read_files(open_files(str(found)), data)
+    dataset.revision = commit
+    dataset.notes = (*dataset.notes, f"Read {name} at commit {commit}.")
+    return dataset
 
 
 def read_files(files: Files, data: Mapping[str, Any]) -> Dataset:

@@ -37,7 +37,7 @@ SMALLEST_SIDE = 8
 MOST_WIDER = 8  # the widest layers have so many times the first one's channels
 SLOPE = 0.2
 KERNEL = 4
-DROPPED_LEVELS = 3  # the innermost, on the way up
+MOST_DROPPED = 3  # of the levels on the way up, the innermost; of a small picture's few levels, fewer
 # Independent draws of one row; the masks of dropout take those behind them.
 _SOURCE_STREAM, _MASK_STREAM = 1, 2
 
@@ -181,6 +181,7 @@ class _Generator(nn.Module):
     def __init__(self, given: int, made: int, width: int, levels: int) -> None:
         super().__init__()
         widths = [width * min(2**level, MOST_WIDER) for level in range(levels)]
+        self.dropped = min(MOST_DROPPED, (levels - 1) // 2)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         before = given
         for level, wide in enumerate(widths):
@@ -211,7 +212,7 @@ class _Generator(nn.Module):
             if h.shape[-2:] != size:  # of a side that is no multiple: halving lost a row
                 h = functional.interpolate(h, size=size, mode="nearest")
             if place < len(self.up) - 1:
-                h = drop(h, place) if place < DROPPED_LEVELS else h
+                h = drop(h, place) if place < self.dropped else h
                 h = torch.cat([h, kept.pop()], 1)
         return h
 

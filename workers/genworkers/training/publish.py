@@ -70,6 +70,7 @@ def _card(
         "digest": digest,
         "data": dict(order["data"]),
         "data_digest": trained.dataset.digest,
+        **({"data_revision": trained.dataset.revision} if trained.dataset.revision else {}),
         "split": trained.split,
         "seed": int(order["seed"]),
         "steps": state.step,
