@@ -58,7 +58,9 @@ class Pix2PixConfig(RecipeConfig):
     dropout: float = Field(default=0.5, ge=0, lt=1, description="Dropout of the innermost layers on the way up.")
     l1_weight: float = Field(default=100.0, ge=0, le=1e6, description="Weight of the L1 distance to the true picture.")
     adversarial_weight: float = Field(default=1.0, ge=0, le=1e6, description="Weight of what the judge says.")
-    learning_rate: float = Field(default=2e-4, gt=0, le=1, description="Adam's step size, of both networks.")
+    learning_rate: float = Field(
+        default=1e-3, gt=0, le=1, description="Adam's step size; paper: 2e-4, for one pair a step."
+    )
     ema_decay: float = Field(
         default=0.995, ge=0, lt=1, description="Memory of the moving average of the generator that is published."
     )
