@@ -28,7 +28,7 @@ from genworkers.generating.shard import drawn_together, write_shard
 from genworkers.recipes import registry
 from genworkers.recipes.base import DataFacts, ItemShape
 from genworkers.recipes.given import PictureOf, picture_condition
-from genworkers.references import References
+from genworkers.references import MOST_UPLOADS, References
 from genworkers.sampler import Sampler
 from genworkers.training.state import TrainState
 
@@ -56,8 +56,8 @@ def send(store: Store, tmp_path: Path) -> Callable[[str, bytes], str]:
 
 
 @pytest.fixture
-def references(store: Store) -> References:
-    return References(uploads_of(store.url, TENANT))
+def references(store: Store, tmp_path: Path) -> References:
+    return References(uploads_of(store.url, TENANT), tmp_path / "scratch")
 
 
 def folder(count: int) -> bytes:
@@ -170,3 +170,19 @@ def test_the_platform_refuses_a_path_where_a_picture_is_wanted() -> None:
     assert "an upload of a picture is expected" in problem.message
     assert "./PATH" in (problem.hint or "")
     assert conditions.problems({"source": "upload:" + "0" * 64 + "/edges.tar"}) == []
+
+
+def test_no_more_than_a_few_uploads_lie_on_a_node(
+    send: Callable[[str, bytes], str], references: References, tmp_path: Path
+) -> None:
+    draws = sampler(references)
+    sent = [send(f"{index}.png", png(index)) for index in range(MOST_UPLOADS + 2)]
+
+    first = draws.draw([1], [{"source": sent[0]}])
+    for one in sent:
+        draws.draw([1], [{"source": one}])
+    draws.references._decoded.clear()
+    again = draws.draw([1], [{"source": sent[0]}])
+
+    assert np.array_equal(first, again)
+    assert len(list((tmp_path / "scratch" / "given").iterdir())) == MOST_UPLOADS

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import tempfile
+import hashlib
+import shutil
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genplatform.domain.uploads import is_upload, parse
+from genplatform.domain.uploads import Upload, is_upload, parse
 from genplatform.errors import BadRequest
 from genworkers.data.bounds import BadItem, plain
 from genworkers.data.fetching import Fetch, no_uploads
@@ -29,18 +30,15 @@ from genworkers.recipes.given import INLINE, Picture, PictureOf, pictures_in
 # The whole of an upload and one picture of it: upload:SHA256/NAME#PICTURE.
 MEMBER = "#"
 MOST_KEPT = 64  # decoded pictures: most often a job has one, or each item its own
+MOST_UPLOADS = 8  # that lie on the node at once, of a worker that serves many jobs
 
 
 class References:
-    """Reads the pictures of conditions. What was fetched lies in a folder of its own, which goes with this object.
+    """Reads the pictures of conditions; what it fetches lies below `folder`. Not for several threads at once."""
 
-    Not for several threads at once.
-    """
-
-    def __init__(self, fetch: Fetch = no_uploads) -> None:
-        self._fetch = fetch
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._uploads: dict[str, Files] = {}
+    def __init__(self, fetch: Fetch = no_uploads, folder: Path | None = None) -> None:
+        self._fetch, self._folder = fetch, folder
+        self._uploads: OrderedDict[str, Files] = OrderedDict()
         self._decoded: OrderedDict[tuple[str, PictureOf], Tensor] = OrderedDict()
 
     def of_item(self, schema: type[Condition] | None, wish: Mapping[str, Any] | None, index: int) -> Any:
@@ -107,14 +105,25 @@ class References:
         if upload not in self._uploads:
             if not is_upload(upload):
                 raise BadRequest(f"{plain(upload)} names no upload of a picture.", "Name a file as ./PATH.")
-            if self._folder is None:
-                self._folder = tempfile.TemporaryDirectory(prefix="genctl-given-")
-            named = parse(upload)
-            path = Path(self._folder.name) / str(len(self._uploads)) / named.name
-            path.parent.mkdir()
-            self._fetch(named.digest, path)
-            self._uploads[upload] = open_files(str(path))
+            self._uploads[upload] = self._fetched(parse(upload))
+            if len(self._uploads) > MOST_UPLOADS:
+                oldest, _ = self._uploads.popitem(last=False)
+                shutil.rmtree(self._place(parse(oldest)), ignore_errors=True)
+        self._uploads.move_to_end(upload)
         return self._uploads[upload]
+
+    def _fetched(self, upload: Upload) -> Files:
+        path = self._place(upload) / upload.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._fetch(upload.digest, path)
+        return open_files(str(path))
+
+    def _place(self, upload: Upload) -> Path:
+        if self._folder is None:
+            raise BadRequest(
+                f"The upload {upload.digest} cannot be read here.", "Give the picture itself: data:image/."
+            )
+        return self._folder / "given" / f"{upload.digest}-{hashlib.sha256(upload.name.encode()).hexdigest()[:8]}"
 
 
 def _title(reference: str) -> str:

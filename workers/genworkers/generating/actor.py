@@ -96,7 +96,7 @@ class PoolActor(Actor):
         torch.set_num_threads(int(self._order["threads"]))
         try:
             model = patiently(lambda: models.load(store, self._order["model"], place))
-            model.sampler.references = References(uploads_of(self._order["store_url"], self._order["tenant"]))
+            model.sampler.references = References(uploads_of(self._order["store_url"], self._order["tenant"]), place)
         except Exception as error:
             log.exception("model_not_loaded")
             return None, explain(error, WHERE_THE_TRACEBACK_IS)
