@@ -12,7 +12,7 @@ from hub_stand_in import HubStandIn
 from huggingface_hub import constants
 from PIL import Image
 
-from genplatform.errors import BadRequest, BadSpec
+from genplatform.errors import BadRequest, BadSpec, NotFound
 from genplatform.spec import RecipeBook, load
 from genplatform.spec.hub import HubName, parse_hub
 from genworkers.data.check import report
@@ -88,7 +88,7 @@ def test_a_part_of_the_files_can_be_named(hub: HubStandIn, files: str) -> None:
 def test_what_is_not_there_is_told(hub: HubStandIn, source: str, words: str) -> None:
     hub.commit({"1.png": png(1)})
 
-    with pytest.raises(BadRequest, match=words):
+    with pytest.raises((BadRequest, NotFound), match=words):
         read(source)
 
 

@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from genplatform.errors import BadRequest
+from genworkers.data.check import report
 from genworkers.data.dataset import Dataset, split
 from genworkers.data.sources import open_source
+from genworkers.data.text import Documents
 
 
 def read(path: Path, **options: Any) -> Dataset:
@@ -83,3 +85,28 @@ def test_pictures_beside_a_table_are_read_as_before_unless_it_is_asked_for(tmp_p
 
     assert len(read(root)) == 4
     assert len(read(root, format="csv")) == 1
+
+
+def test_a_table_of_texts_is_a_document_a_row(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text('id,text\n1,"two\nlines, and more"\n2,\n3,three\n4,three\n')
+
+    found, named = read(table, skip=1), read(table, column="id")
+
+    assert isinstance(found, Documents)
+    assert list(found.texts()) == ["two\nlines, and more", "three", "three"]
+    assert found.skipped.listed == [("t.csv, row 2", "is empty")]
+    assert isinstance(named, Documents)
+    assert list(named.texts()) == ["1", "2", "3", "4"]
+    table.write_text("a,b\n1,2\n")
+    with pytest.raises(BadRequest, match=r"no column `text`, and beside it there is neither picture nor sound"):
+        read(table)
+
+
+def test_equal_texts_in_two_parts_are_told(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("text\n" + "".join(f"{max(0, row - 20)}\n" for row in range(60)))
+
+    told = report({"source": str(tmp_path / "t.csv")}, {"train": 0.5, "validation": 0.25, "test": 0.25})
+
+    assert told["modality"] == "text"
+    assert "Equal items lie in two parts" in told["problems"][0]["message"]
