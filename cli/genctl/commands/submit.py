@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import shlex
 import sys
 import time
@@ -13,7 +14,7 @@ import click
 
 from genctl import failures, session
 from genplatform.domain.job import HIGHEST_PRIORITY
-from genplatform.errors import BadSpec, Unavailable
+from genplatform.errors import BadSpec, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -206,12 +207,17 @@ def _with_data(
         with bulk.upload_data(path, quiet=quiet) as sent:
             return client.upload(path, sent, dry_run=wish["dry_run"])
 
+    def sent_picture(path: str) -> str:
+        if not Path(path).exists() and not glob.glob(path):
+            raise NotFound(f"There is no file or folder {path}, which cond names.", "Check the path.")
+        return uploaded(path)
+
     elsewhere = not client.connection.local or bool(session.settings().ray_address)
     name = uploaded if elsewhere else str
     base = Path(file).parent if file not in (None, STDIN) else Path()
     wish["sets"] = tuple(with_absolute_set(one, Path(), name) for one in wish["sets"])
-    wish["sets"] = tuple(with_sent_set(one, Path(), uploaded) for one in wish["sets"])
-    body = with_sent_pictures(body, media_type, base, uploaded)
+    wish["sets"] = tuple(with_sent_set(one, Path(), sent_picture) for one in wish["sets"])
+    body = with_sent_pictures(body, media_type, base, sent_picture)
     return with_absolute_sources(body, media_type, base, name)
 
 
