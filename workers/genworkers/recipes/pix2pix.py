@@ -183,7 +183,8 @@ class _Generator(nn.Module):
     def __init__(self, given: int, made: int, width: int, levels: int) -> None:
         super().__init__()
         widths = [width * min(2**level, MOST_WIDER) for level in range(levels)]
-        self.dropped = min(MOST_DROPPED, (levels - 1) // 2)
+        # One at least, or seeds would change nothing.
+        self.dropped = min(MOST_DROPPED, max(1, (levels - 1) // 2))
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         before = given
         for level, wide in enumerate(widths):
