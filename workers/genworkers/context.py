@@ -186,6 +186,53 @@ def _saved(told: Mapping[str, Any]) -> SavedCheckpoint:
     return SavedCheckpoint(told["key"], told["sha256"], int(told["step"]))
 
 
+class Follower:
+    """The RunContext of a worker that does not lead its gang: it begins where the leader does, and says nothing."""
+
+    def __init__(self, order: Mapping[str, Any], store: Store) -> None:
+        self.seed = int(order["seed"])
+        self._store = store
+        self._saved = [SavedCheckpoint(r["key"], r["sha256"], int(r["step"])) for r in order.get("resume") or ()]
+
+    def report(self, done: int, total: int, rate: float | None) -> None:
+        """Leave it to the leader."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Leave it to the leader."""
+
+    def log(self, text: str) -> None:
+        """Add a line to this process's log."""
+        log.info("%s", text)
+
+    def event(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Leave it to the leader."""
+
+    def save(self, folder: Path, sha256: str, step: int) -> None:
+        """Leave it to the leader."""
+
+    def save_best(self, folder: Path, sha256: str, step: int) -> None:
+        """Leave it to the leader."""
+
+    def sheet(self, data: bytes, step: int, extension: str) -> None:
+        """Leave it to the leader."""
+
+    def checkpoints(self) -> Sequence[SavedCheckpoint]:
+        """Return what the order named."""
+        return tuple(self._saved)
+
+    def best(self) -> SavedCheckpoint | None:
+        """Return none: it is the leader's state that becomes the model."""
+        return None
+
+    def fetch(self, saved: SavedCheckpoint, folder: Path) -> None:
+        """Copy a checkpoint to a local folder."""
+        patiently(lambda: self._store.fetch_tree(saved.key, folder))
+
+    def should_stop(self) -> str | None:
+        """Leave it to the leader: all stop before the same step."""
+        return None
+
+
 def patiently(act: Callable[[], T], seconds: float = STORE_RETRY_SECONDS) -> T:
     """Do `act` on the store, trying again for a while when the store cannot be used."""
     retrying = tenacity.Retrying(

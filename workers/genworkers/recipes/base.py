@@ -91,14 +91,22 @@ class EvaluationContext(Protocol):
 
 
 class StepContext(EvaluationContext, Protocol):
-    """What the engine offers to one training step. Its noise is a function of (seed, rank, step, stream, shape)."""
+    """What the engine offers to one training step.
+
+    A step may be the work of several workers, each with a part of the rows. `noise` and `uniform` are functions of
+    (seed, step, stream, shape), a row each of the whole batch's, so that any number of workers makes the same model;
+    so do dropout and BatchNorm as modules. `generator`, and torch's own, are a worker's own.
+    """
 
     @property
     def generator(self) -> torch.Generator:
         """What other randomness of the step is drawn from."""
 
+    def uniform(self, stream: str, shape: Sequence[int]) -> Tensor:
+        """Return numbers from [0, 1), as `noise` does normal ones."""
+
     def optimize(self, name: str, loss: Tensor) -> None:
-        """Move the parameters of that optimizer, and no others, down the gradient of `loss`."""
+        """Move the parameters of that optimizer, and no others, down the gradient of `loss`, a mean over the rows."""
 
 
 C = TypeVar("C", bound=RecipeConfig)
@@ -113,6 +121,7 @@ class Recipe(ABC, Generic[C]):
     Config: ClassVar[type[RecipeConfig]]
     cond_schema: ClassVar[type[Condition] | None] = None
     trainable: ClassVar[bool] = True
+    worker_dependent: ClassVar[str] = ""  # why another number of workers makes another model, where it does
     formats: ClassVar[tuple[str, ...]] = ("png",)  # of files, the usual one first
     tile: ClassVar[int] = 64  # rows of every forward pass of a published model: what makes batches repeatable
     serve_modules: ClassVar[tuple[str, ...]] = ()  # the part of `build()` that is published

@@ -108,7 +108,7 @@ class Flow(Recipe[FlowConfig]):
         c, x = self.config, batch["x"]
         labels = self._labels(batch)
         if c.classes:
-            hidden = torch.rand(len(x), generator=ctx.generator) < c.class_dropout
+            hidden = ctx.uniform("generator", (len(x),)) < c.class_dropout
             labels = torch.where(hidden.to(labels.device), self._hidden, labels)
         loss = self._loss(ctx.modules["network"], x, labels, ctx)
         ctx.optimize("network", loss)

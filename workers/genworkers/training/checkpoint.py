@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +22,8 @@ from torch.amp import GradScaler
 from genplatform.domain.layout import STATE
 from genworkers.models import canonical, file_sha256
 from genworkers.recipes.base import Recipe
-from genworkers.training.state import TrainState, rates_of
+from genworkers.training.gang import ALONE, Gang
+from genworkers.training.state import TrainState, Window, rates_of
 from genworkers.training.tracking import Track
 
 FORMAT = 1
@@ -44,21 +45,22 @@ class Snapshot:
     told: dict[str, Any]  # the rest, as JSON carries it
 
 
-def snapshot(state: TrainState) -> Snapshot:
-    """Copy `state` to the machine's own memory."""
+def snapshot(state: TrainState, windows: Sequence[Mapping[str, Any]] = ()) -> Snapshot:
+    """Copy `state` to the machine's own memory.
+
+    `windows` are the metrics under way of all workers, by rank, where there are several.
+    """
     tensors, groups = _optimizer_state(state)
     told: dict[str, Any] = {
         "step": state.step,
         "optimizers": groups,
-        # The sums under way are float64; JSON carries those exactly.
-        "window": {
-            "count": state.window.count,
-            "sums": {name: total.item() for name, total in state.window.sums.items()},
-        },
+        "window": state.window.as_json(),
         "latest": dict(state.latest),
         "evaluated": dict(state.evaluated),
     }
-    # Of jobs that ask for neither, checkpoints are what they always were.
+    # Of jobs that ask for none of these, checkpoints are what they always were.
+    if len(windows) > 1:
+        told["windows"] = list(windows)
     if state.scalers:
         told["scalers"] = {name: scaler.state_dict() for name, scaler in state.scalers.items()}
     if state.tracks:
@@ -97,7 +99,7 @@ def write_snapshot(taken: Snapshot, folder: Path, about: Mapping[str, Any], asse
     return hashlib.sha256(text).hexdigest()
 
 
-def read(folder: Path, sha256: str, recipe: Recipe[Any], about: Mapping[str, Any]) -> TrainState:
+def read(folder: Path, sha256: str, recipe: Recipe[Any], about: Mapping[str, Any], gang: Gang = ALONE) -> TrainState:
     """Return the state that a folder holds; raises Damaged when it is not the whole of what `sha256` names.
 
     The recipe gets the assets that were kept with it.
@@ -113,12 +115,12 @@ def read(folder: Path, sha256: str, recipe: Recipe[Any], about: Mapping[str, Any
         if told["format"] != FORMAT or told["about"] != json.loads(canonical(about)):
             raise Damaged("it belongs to other data, another recipe or other parameters")
         recipe.assets = {name: (folder / name).read_bytes() for name in recipe.asset_names}
-        return _restored(folder, told, recipe)
+        return _restored(folder, told, recipe, gang)
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise Damaged(f"it cannot be read ({type(error).__name__}: {error})") from error
 
 
-def _restored(folder: Path, told: Mapping[str, Any], recipe: Recipe[Any]) -> TrainState:
+def _restored(folder: Path, told: Mapping[str, Any], recipe: Recipe[Any], gang: Gang) -> TrainState:
     modules = recipe.build()
     modules.load_state_dict(load_file(folder / MODULES))
     optimizers = recipe.optimizers(modules)
@@ -129,10 +131,7 @@ def _restored(folder: Path, told: Mapping[str, Any], recipe: Recipe[Any]) -> Tra
         optimizer.load_state_dict(
             {"state": _by_parameter(tensors, name), "param_groups": [_group(g) for g in told["optimizers"][name]]}
         )
-    state.window.count = int(told["window"]["count"])
-    state.window.sums = {
-        name: torch.tensor(total, dtype=torch.float64) for name, total in told["window"]["sums"].items()
-    }
+    state.window = Window.of_json(told.get("windows") or [told["window"]], gang)
     state.latest = dict(told["latest"])
     state.evaluated = dict(told.get("evaluated") or {})  # older checkpoints have none
     state.tracks = {name: Track(**track) for name, track in told.get("tracks", {}).items()}

@@ -31,7 +31,9 @@ from genworkers.sampler import Sampler
 from genworkers.scratch import scratch
 from genworkers.stop import CANCEL, LOST
 from genworkers.training import checkpoint
+from genworkers.training.agreement import Agreement, refuse_drift, refuse_other_starts
 from genworkers.training.evaluation import ROWS_UNDER_WAY, at_rest, evaluate
+from genworkers.training.gang import Gang
 from genworkers.training.job import Optimization, Target, TrainJob
 from genworkers.training.pace import Pace, Use
 from genworkers.training.saving import Saver
@@ -71,7 +73,7 @@ def train(job: TrainJob, ctx: RunContext, *, clock: Callable[[], float], rank: i
 
 class _Loop:
     def __init__(self, job: TrainJob, ctx: RunContext, clock: Callable[[], float], rank: int, world_size: int) -> None:
-        self.ctx, self.rank, self.world_size = ctx, rank, world_size
+        self.ctx, self.gang = ctx, Gang(rank, world_size)
         recipe = registry.find(job.recipe)
         if not recipe.trainable:
             raise BadRequest(
@@ -79,6 +81,11 @@ class _Loop:
             )
         self.dataset = open_source(job.data, job.folders, job.fetch)
         self.recipe = _configured(recipe, job, facts_of(self.dataset))
+        if self.recipe.batch_size < world_size:
+            raise BadRequest(
+                f"A batch of {self.recipe.batch_size} has no row for each of {world_size} workers.",
+                "Raise params.batch_size, or ask for fewer workers.",
+            )
         parts, self.split = split(self.dataset, job.split)
         self.about = {
             "recipe": job.recipe,
@@ -99,7 +106,9 @@ class _Loop:
             f"Training the recipe {job.recipe} for {self.job.steps:,} steps of {self.recipe.batch_size} items."
         )
         self.state = restored or TrainState.fresh(self.recipe, ctx.seed)
-        self.engine = EngineStep(self.state, ctx.seed, rank, job.optimization, self.job.steps)
+        refuse_other_starts(self.gang, self.state.step)
+        self.agreement = Agreement(self.gang, ctx.should_stop, clock, self.state.step)
+        self.engine = EngineStep(self.state, ctx.seed, rank, job.optimization, self.job.steps, world_size)
         self.saved_at = self.state.step
         self.saver = Saver()
         self.pace, self.use = Pace(clock, self.state.step), Use(clock, torch.get_num_threads())
@@ -131,12 +140,13 @@ class _Loop:
         first, total = self.state.step + 1, self.job.steps
         self.ctx.report(self.state.step, total, None)
         while not self._is_over():
-            reason = self.ctx.should_stop()
+            reason = self.agreement.should_stop(self.state.step)
             if reason is not None:
                 return reason
             self.saver.check()
             measures = self._is_due(self.job.metrics_every, self.state.step + 1)
-            self.state.window.add(self.engine.run(self.recipe, self._batch(), measures=measures))
+            said = self.engine.run(self.recipe, self._batch(), measures=measures)
+            self.state.window.add(said, self.engine.share)
             self.state.step += 1
             if self.state.step == first:
                 self.ctx.event("first_step", {"step": first})
@@ -166,7 +176,7 @@ class _Loop:
 
     def _batch(self) -> dict[str, Tensor]:
         """Return what this step reads, augmented as the spec says."""
-        place = (self.state.step, self.rank, self.world_size)
+        place = (self.state.step, self.gang.rank, self.gang.size)
         indices = self.order.batch(*place)
         return self.augment.applied(self.dataset.rows(indices), indices, self.order.epochs(*place), self.ctx.seed)
 
@@ -188,7 +198,7 @@ class _Loop:
 
     def _measure(self) -> None:
         """Fetch the window's means: the one place where the loop waits for its numbers."""
-        self.state.latest = self.state.window.take()
+        self.state.latest = self.state.window.take(self.gang)
         self._tell(self.state.latest | self.engine.watched() | self.use.look())
 
     def _evaluate(self) -> bool:
@@ -196,14 +206,20 @@ class _Loop:
         state, better = self.state, False
         few, is_tracked = self.validation[:ROWS_UNDER_WAY], bool(self.job.best or self.job.stopping)
         if is_tracked or state.step < self.job.steps:
-            state.evaluated = evaluate(self.recipe, state, self.dataset, few, self.ctx.seed)
+            state.evaluated = self._looked_at(few)
             better = self._track(BEST, self.job.best)
             self._track(STOPPING, self.job.stopping)
         if self._is_over() and not (is_tracked and len(few) == len(self.validation)):
-            state.evaluated = evaluate(self.recipe, state, self.dataset, self.validation, self.ctx.seed)
+            state.evaluated = self._looked_at(self.validation)
         if state.evaluated:
             self._tell(state.evaluated)
         return better
+
+    def _looked_at(self, rows: Tensor) -> dict[str, float]:
+        """Return what the leader finds, whom the others wait for: what follows from it, all do alike."""
+        found = evaluate(self.recipe, self.state, self.dataset, rows, self.ctx.seed) if self.gang.leads else None
+        told: dict[str, float] = self.gang.told(found)
+        return told
 
     def _track(self, name: str, target: Target | None) -> bool:
         if target is None or (target.metric not in self.state.metrics and target.metric in self.state.window.sums):
@@ -236,7 +252,7 @@ class _Loop:
         rate = f" ({self.pace.rate:.0f} steps a second)" if self.pace.rate else ""
         self.ctx.log(f"Step {self.state.step:,} of {self.job.steps:,}: {values}{rate}.")
         sheet = SHEETS.get(self.recipe.modality)
-        if sheet is None:
+        if sheet is None or not self.gang.leads:
             return
         held_out = self._held_out()
         wishes = self.recipe.asked(held_out) if held_out else None
@@ -258,7 +274,12 @@ class _Loop:
     def _save(self, *, latest: bool, best: bool = False) -> None:
         """Begin to save a copy of the state: to go on from, or to publish because it is the best, or for both."""
         self.saver.wait()  # before the copy is made, so that there is one at most
-        taken = checkpoint.snapshot(self.state)
+        refuse_drift(self.gang, self.state)
+        windows = self.gang.all(self.state.window.as_json())
+        if not self.gang.leads:
+            self.saved_at = self.state.step if latest else self.saved_at
+            return
+        taken = checkpoint.snapshot(self.state, windows)
         self.saver.begin(lambda: self._write(taken, latest=latest, best=best))
 
     def _write(self, taken: checkpoint.Snapshot, *, latest: bool, best: bool) -> None:
@@ -302,7 +323,7 @@ class _Loop:
             folder = place / "checkpoint"
             try:
                 self.ctx.fetch(saved, folder)
-                return checkpoint.read(folder, saved.sha256, self.recipe, self.about)
+                return checkpoint.read(folder, saved.sha256, self.recipe, self.about, self.gang)
             except (NotFound, checkpoint.Damaged) as error:
                 self._tell_damaged(what, saved.step, str(error), then)
                 return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,8 @@ from torch.amp import GradScaler
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from genworkers.recipes.base import Batch, Recipe
+from genworkers.training.across import AcrossRows
+from genworkers.training.gang import ALONE, Gang
 from genworkers.training.job import Optimization
 from genworkers.training.parts import Part, parts_of
 from genworkers.training.tracking import Track
@@ -47,18 +49,35 @@ class Window:
     sums: dict[str, Tensor] = field(default_factory=dict)
     count: int = 0
 
-    def add(self, values: dict[str, Tensor]) -> None:
-        """Add one step's scalars."""
+    def add(self, values: dict[str, Tensor], share: float = 1.0) -> None:
+        """Add one step's scalars: means over so large a share of the step's rows."""
         for name, value in values.items():
-            scalar = value.detach().double()
+            scalar = value.detach().double() * share
             self.sums[name] = self.sums[name] + scalar if name in self.sums else scalar
         self.count += 1
 
-    def take(self) -> dict[str, float]:
-        """Return the means as numbers, and begin anew."""
-        means = {name: total.item() / self.count for name, total in self.sums.items()} if self.count else {}
+    def take(self, gang: Gang = ALONE) -> dict[str, float]:
+        """Return the means as numbers, over the rows of all workers, and begin anew."""
+        names = sorted(self.sums) if gang.size > 1 else list(self.sums)
+        sums = gang.sums([self.sums[name] for name in names])
+        means = {name: total.item() / self.count for name, total in zip(names, sums, strict=True)}
         self.sums, self.count = {}, 0
         return means
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as numbers: the sums are float64, and JSON carries those exactly."""
+        return {"count": self.count, "sums": {name: total.item() for name, total in self.sums.items()}}
+
+    @classmethod
+    def of_json(cls, told: Sequence[Mapping[str, Any]], gang: Gang = ALONE) -> Window:
+        """Return this worker's of what all said, by rank; where there were others than now, the leader's is the sum."""
+        mine = [told[gang.rank]] if len(told) == gang.size else told if gang.leads else []
+        window = cls(count=int(told[0]["count"]))
+        for one in mine:
+            for name, total in one["sums"].items():
+                known = window.sums.get(name, torch.zeros((), dtype=torch.float64))
+                window.sums[name] = known + total
+        return window
 
 
 Optimizers = dict[str, torch.optim.Optimizer]
@@ -98,10 +117,20 @@ class TrainState:
 
 
 class EngineStep:
-    """The StepContext that recipes get: one object a run, set to each step by `begin`."""
+    """The StepContext that recipes get: one object a run, set to each step by `begin`.
+
+    With several workers (`world_size`) a step's rows are parted, and what is drawn for them and added up over them
+    is what one worker would have: see `genworkers.training.gang`.
+    """
 
     def __init__(
-        self, state: TrainState, seed: int, rank: int, how: Optimization | None = None, steps: int = 0
+        self,
+        state: TrainState,
+        seed: int,
+        rank: int,
+        how: Optimization | None = None,
+        steps: int = 0,
+        world_size: int = 1,
     ) -> None:
         """`how` and `steps`, the length of the whole training, are what learning rates follow."""
         self.modules = state.modules
@@ -111,6 +140,9 @@ class EngineStep:
         self._noise = torch.Generator()
         self._state, self._seed, self._rank = state, seed, rank
         self._how, self._steps = how or Optimization(), steps
+        self._gang = Gang(rank, world_size)
+        self._rows = self._gang.rows(world_size)
+        self._across = AcrossRows(state.modules, self._gang) if world_size > 1 else None
         self._optimizers = state.optimizers
         self._params = {
             name: [p for group in optimizer.param_groups for p in group["params"]]
@@ -133,11 +165,20 @@ class EngineStep:
         self._calls.clear()
         seed_torch(stream_seed(self._seed, self._rank, step, self._part.stream))
         self._seeded = False
+        if self._across is not None:
+            # One worker takes its masks from torch's own generator.
+            self._across.generator.manual_seed(stream_seed(self._seed, 0, step, self._part.stream))
+            self._across.rows = self._gang.rows(len(self._part) * self._gang.size) if self._part.of else self._rows
         if self._how.is_scheduled:
             ratio = self._how.ratio(step, self._steps)
             for name, optimizer in self._optimizers.items():
                 for group, rate in zip(optimizer.param_groups, self._state.rates[name], strict=True):
                     group["lr"] = rate * ratio
+
+    @property
+    def share(self) -> float:
+        """This worker's share of the step's rows."""
+        return self._rows.share
 
     def run(self, recipe: Recipe[Any], batch: Batch, *, measures: bool) -> dict[str, Tensor]:
         """Do one step of the recipe; return what it says, as means over the batch.
@@ -146,6 +187,8 @@ class EngineStep:
         """
         self._measures = measures
         self.gradient_norms = {}
+        if self._gang.size > 1:
+            self._rows = self._gang.rows(recipe.batch_size)
         count = self._how.accumulation_steps
         if count == 1:
             self.begin(self._state.step)
@@ -167,20 +210,32 @@ class EngineStep:
 
         A part of a batch gets the rows that the whole batch would have got.
         """
-        part, rows = self._part, len(self._part)
-        whole = part.of > 0 and len(shape) > 0 and shape[0] == rows
-        suffix = "" if whole else part.stream
-        self._noise.manual_seed(stream_seed(self._seed, self._rank, self.step, f"noise/{stream}{suffix}"))
-        if not whole:
-            return torch.randn(tuple(shape), generator=self._noise)
-        return torch.randn((part.of, *shape[1:]), generator=self._noise)[part.start : part.end]
+        return self._drawn(f"noise/{stream}", shape, lambda whole: torch.randn(whole, generator=self._noise))
+
+    def uniform(self, stream: str, shape: Sequence[int]) -> Tensor:
+        """Return numbers from [0, 1), as `noise` does normal ones."""
+        return self._drawn(stream, shape, lambda whole: torch.rand(whole, generator=self._noise))
+
+    def _drawn(self, stream: str, shape: Sequence[int], draw: Callable[[tuple[int, ...]], Tensor]) -> Tensor:
+        part = self._part
+        by_rows = part.of > 0 and len(shape) > 0 and shape[0] == len(part)
+        suffix = "" if by_rows else part.stream
+        self._noise.manual_seed(stream_seed(self._seed, 0, self.step, f"{stream}{suffix}"))
+        if by_rows:
+            return self._rows.draw((part.of, *shape[1:]), draw)[part.start : part.end]
+        if part.of and self._gang.size > 1:
+            return draw((self._gang.size, *shape))[self._gang.rank]
+        return self._rows.draw(shape, draw)
 
     def optimize(self, name: str, loss: Tensor) -> None:
-        """Move one optimizer's parameters; gradients reach no others (several workers will reduce them here).
+        """Move one optimizer's parameters; gradients reach no others. The loss is a mean over this worker's rows.
 
         In all parts of a batch but the last, gradients are kept instead, by the number of the call.
         """
         scaler = self._state.scalers.get(name)
+        if self._gang.size > 1:
+            # Weighted here and not after: where layers look at all rows, a worker's loss moves the others' gradients.
+            loss = loss * self._rows.share
         with torch.autocast(self._device, enabled=False) if self._how.precision in DTYPES else nullcontext():
             gradients: Sequence[Tensor] = torch.autograd.grad(
                 loss if scaler is None else scaler.scale(loss), self._params[name]
@@ -188,7 +243,7 @@ class EngineStep:
             if self._part.of:
                 gradients = self._summed(name, gradients)
             if self._part.is_last:
-                self._move(name, gradients, scaler)
+                self._move(name, self._gang.sums(gradients), scaler)
 
     def watched(self) -> dict[str, float]:
         """Return the learning rates, and of a step that measured them the gradients' norms; waits for them."""
