@@ -19,10 +19,12 @@ MOST_STEPS = 1_000
 class Agreement:
     """When to stop: the leader hears it, and all stop before the same step."""
 
-    def __init__(self, gang: Gang, should_stop: Callable[[], str | None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, gang: Gang, should_stop: Callable[[], str | None], clock: Callable[[], float], step: int
+    ) -> None:
         self._gang, self._should_stop, self._clock = gang, should_stop, clock
-        self._next = 0
-        self._before = (0, clock())
+        self._next = step
+        self._before = (step, clock())
 
     def should_stop(self, step: int) -> str | None:
         """Return why to stop before this step, or None. Steps come in order, the same ones for every worker."""
