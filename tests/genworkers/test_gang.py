@@ -117,7 +117,7 @@ def test_all_workers_stop_before_the_step_at_which_the_leader_is_told_to_and_go_
 
     assert gangs.run(parted, 2, long, stop={"3": "pause"}) == [0, 0]
     stopped = json.loads((parted / "stopped").read_text())
-    assert stopped == ["pause", 3]
+    assert stopped == ["pause", 7]  # asked before steps 0, 1, 3 and 7, and in the middle of a metric's window
     gangs.run(parted, 2, long)
 
     found = whole_end(parted)

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,7 +33,8 @@ class Gangs:
     def run(self, folder: Path, size: int, job: Mapping[str, Any], **how: Any) -> list[int]:
         """Train `job` in `folder`, going on from what was saved there.
 
-        `how`: `seed`; `stop` {step: reason}, which the leader hears before that step; `kill` [rank, step].
+        `how`: `seed`; `stop` {n: reason}, which the leader hears when it asks for the n-th time, from 0; `kill`
+        [rank, step], a worker that dies when it is told that step's metrics.
         """
         assert self._parent.stdin is not None
         assert self._parent.stdout is not None
@@ -46,9 +47,10 @@ class Gangs:
 class FolderContext:
     """A RunContext that keeps everything in one folder, so that another process may go on from it."""
 
-    def __init__(self, folder: Path, how: Mapping[str, Any], leads: bool) -> None:
+    def __init__(self, folder: Path, how: Mapping[str, Any], rank: int) -> None:
         self.seed = int(how.get("seed", 0))
-        self.folder, self.leads = folder, leads
+        self.folder, self.rank, self.leads = folder, rank, rank == 0
+        self.kill = how.get("kill")
         self.stop = {int(step): reason for step, reason in how.get("stop", {}).items()}
         self.asked = itertools.count()
 
@@ -71,6 +73,8 @@ class FolderContext:
         return None
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        if self.kill == [self.rank, step]:
+            os.kill(os.getpid(), signal.SIGKILL)
         if self.leads:
             with (self.folder / "points").open("a") as out:
                 out.write(json.dumps([step, dict(values)]) + "\n")
@@ -106,28 +110,14 @@ def _worker(order: Mapping[str, Any], rank: int) -> None:
     folder, size = Path(order["folder"]), int(order["size"])
     meeting = f"file://{folder / order['meeting']}"
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size)
-    context = FolderContext(folder, order, rank == 0)
-    trained = train(TrainJob(**order["job"]), context, clock=_clock(order, rank), rank=rank, world_size=size)
+    context = FolderContext(folder, order, rank)
+    trained = train(TrainJob(**order["job"]), context, clock=lambda: 0.0, rank=rank, world_size=size)
     checkpoint.write(trained.state, folder / f"end-{order['meeting']}-{rank}", {})
     if rank == 0:
         (folder / "metrics").write_text(json.dumps(trained.state.metrics))
         (folder / "stopped").write_text(json.dumps([trained.stopped, trained.state.step]))
     distributed.barrier()
     distributed.destroy_process_group()
-
-
-def _clock(order: Mapping[str, Any], rank: int) -> Callable[[], float]:
-    """Return a clock that ends its process at a certain look; every worker looks once a step."""
-    victim, at = order.get("kill", (None, None))
-    looks = itertools.count()
-
-    def look() -> float:
-        number = next(looks)
-        if rank == victim and number == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return number / 4
-
-    return look
 
 
 def _main() -> None:
