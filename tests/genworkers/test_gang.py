@@ -86,7 +86,7 @@ def test_two_workers_train_the_model_of_one_up_to_the_order_of_floats(
     assert all(torch.equal(tensor, whole_end(two, rank=1)[name]) for name, tensor in ends[1].items())
 
 
-@pytest.mark.parametrize("recipe", ["flow", "vae", "gan"])
+@pytest.mark.parametrize("recipe", ["vae", *(pytest.param(name, marks=pytest.mark.soak) for name in ("flow", "gan"))])
 def test_two_workers_of_which_one_is_killed_go_on_to_what_they_would_have_made(
     gangs: Gangs, tmp_path: Path, recipe: str
 ) -> None:
@@ -112,7 +112,7 @@ def test_all_workers_stop_before_the_step_at_which_the_leader_is_told_to_and_go_
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     for folder in (whole, parted):
         folder.mkdir()
-    long = job("gan", steps=250, checkpoint_every=1000)  # a metric's window is two steps long
+    long = job("gan", steps=250, checkpoint_every=1000, evaluate_every=1000)  # a metric's window is two steps long
     gangs.run(whole, 2, long)
 
     assert gangs.run(parted, 2, long, stop={"3": "pause"}) == [0, 0]
