@@ -319,6 +319,10 @@ class Client:
         """Return one model version, with its card: `NAME@3`, `NAME@latest`, or `NAME` for the newest."""
         return self._http.json("GET", f"{API}/models/{segment(ref, 'model')}")
 
+    def sheet(self, ref: str) -> bytes:
+        """Return the last sheet of samples, a PNG, that a version's training drew."""
+        return self._http.send("GET", f"{API}/models/{segment(ref, 'model')}/sheet").content
+
     def recipes(self) -> list[Json]:
         """Return the recipes that jobs may name."""
         return _items(self._http.json("GET", f"{API}/recipes"), "recipes")

@@ -180,6 +180,8 @@ def next_steps(job: Json, artifacts: Sequence[Json]) -> list[tuple[str, str]]:
             ("look at the model", f"genctl models show {model}"),
             ("serve it", f"genctl endpoints create {model.partition('@')[0]} --model {model}"),
         ]
+    if job.get("kind") == "evaluate" and job.get("model"):
+        return [("what was found", f"genctl models show {text.clean(job['model'])}")]
     if isinstance(job.get("outputs"), dict):
         return [("list the outputs", f"genctl outputs ls {ref}"), ("look at one", f"genctl outputs show {ref} 0")]
     return [("look at it", f"genctl show {ref}")]

@@ -258,6 +258,7 @@ DAMAGE: list[tuple[str, str, tuple[str, ...]]] = [
     ("job_published", "default/{trained}", (a_job("model_version_id", "1", "trained"),)),
     ("model_key", "default/trained@1", ("UPDATE model_versions SET key = 'models/default/eee' WHERE key IS NOT NULL",)),
     ("model_tenant", "default/trained@1", (f"UPDATE model_versions SET {THEIRS} WHERE job_id IS NOT NULL",)),
+    ("evaluation_tenant", "default/trained@1", (f"UPDATE evaluations SET {THEIRS}",)),
     ("endpoint_state", "default/digits", ("UPDATE endpoints SET state = 'asleep'",)),
     ("endpoint_state", "default/digits", ("UPDATE endpoints SET max_replicas = 0",)),
     ("history_end", "default/{bad}", (forget_event("bad", "failed"),)),

@@ -38,6 +38,7 @@ FLAGS = {
     "models": "--help",
     "models ls": "--json --help",
     "models show": "MODEL --json --help",
+    "models compare": "MODEL... --sheet --json --help",
     "outputs": "--help",
     "outputs get": "JOB [INDEX]... --to -o --json --help",
     "outputs ls": "JOB --limit -l --after --json --help",

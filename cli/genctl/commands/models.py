@@ -1,8 +1,10 @@
-"""models ls, show: the published model versions."""
+"""models ls, show, compare: the published model versions."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -79,6 +81,7 @@ def show(model: str, as_json: bool) -> None:
             ("created", text.ago(found.get("created_at"), time.time())),
         ]
     )
+    _print_evaluation(found)
     output.next_steps(
         [
             ("serve it", f"genctl endpoints create {text.clean(found.get('name'))} --model {text.clean(_ref(found))}"),
@@ -87,8 +90,57 @@ def show(model: str, as_json: bool) -> None:
     )
 
 
+@models.command(short_help="Show model versions side by side.")
+@click.argument("model", nargs=-1, required=True, shell_complete=session.complete_model)
+@click.option("--sheet", type=click.Path(dir_okay=False), help="Write their sheets of samples, side by side, as a PNG.")
+@session.json_option
+def compare(model: tuple[str, ...], sheet: str | None, as_json: bool) -> None:
+    """Show model versions side by side: what was found of each beside its anchors, and what it cost.
+
+    Numbers are those of each version's newest evaluation; `kind: evaluate` makes one.
+    """
+    from genctl import comparing, output, sheets, text
+
+    with session.client() as client:
+        found = comparing.fetch(client, model)
+        refs = [comparing.ref_of(one) for one in found]
+        if sheet is not None:
+            drawn = sheets.side_by_side([(ref, client.sheet(ref)) for ref in refs])
+            sheets.write(Path(sheet), drawn)
+    differ = comparing.differences(found)
+    if as_json:
+        output.emit_json({"models": found, "differences": differ, "sheet": sheet})
+        return
+    columns = [output.Column("METRIC"), *(output.Column(text.clean(ref), right=True) for ref in refs)]
+    rows = [(line.title, *line.values, line.better or "") for line in comparing.lines(found)]
+    output.table([*columns, output.Column("BETTER", keep=3)], rows)
+    for ref, one in zip(refs, found, strict=True):
+        if one["evaluation"] is None:
+            output.note(f"{text.clean(ref)} was not judged: `genctl submit` a job of `kind: evaluate` with it.")
+    if differ:
+        output.note(
+            f"They were judged with other {' and other '.join(differ)}: read each number beside its own anchors only."
+        )
+    if sheet is not None:
+        output.say(f"Their sheets of samples, side by side: {text.clean(sheet)}")
+
+
 def _ref(model: dict[str, Any]) -> str:
     return f"{model.get('name')}@{model.get('version')}"
+
+
+def _print_evaluation(model: Mapping[str, Any]) -> None:
+    """Show what the newest evaluation found, each metric beside its anchors."""
+    from genctl import comparing, output, text
+
+    evaluations = model.get("evaluations") or []
+    if not evaluations:
+        return
+    output.say(f"\n{comparing.headline(evaluations)}")
+    anchors, rows = comparing.by_anchor(evaluations[0])
+    columns = [output.Column("METRIC"), output.Column("VALUE", right=True)]
+    columns += [output.Column(text.clean(anchor).upper(), right=True, keep=5) for anchor in anchors]
+    output.table([*columns, output.Column("BETTER", keep=3)], rows)
 
 
 def _metrics(model: dict[str, Any]) -> str:

@@ -228,6 +228,35 @@ class ModelVersion(Shape):
     created_at: str
 
 
+class Metric(Shape):
+    """One metric of a model, and the same number of what it is held against."""
+
+    value: float
+    better: Literal["lower", "higher"]
+    about: str
+    anchors: dict[str, float]
+
+
+class Evaluation(Shape):
+    """What was found when a model version was judged."""
+
+    job_id: str
+    created_at: str
+    metrics: dict[str, Metric]
+    anchors: dict[str, str]
+    feature_space: dict[str, Any] | None
+    data_digest: str
+    samples: int
+    seed: int
+
+
+class ShownModelVersion(ModelVersion):
+    """A published checkpoint with all that is known of it; the newest evaluation comes first."""
+
+    card: dict[str, Any]
+    evaluations: list[Evaluation]
+
+
 class Models(Shape):
     """Model versions."""
 

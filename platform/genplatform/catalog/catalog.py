@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from genplatform.catalog import append, database
 from genplatform.catalog.artifacts import Artifacts
 from genplatform.catalog.endpoints import Endpoints
+from genplatform.catalog.evaluations import Evaluations
 from genplatform.catalog.events import Events
 from genplatform.catalog.identity import Identity
 from genplatform.catalog.jobs import Jobs
@@ -37,6 +38,7 @@ class Transaction:
         self.shards = Shards(connection)
         self.artifacts = Artifacts(connection)
         self.models = Models(connection)
+        self.evaluations = Evaluations(connection)
         self.endpoints = Endpoints(connection)
         self.events = Events(connection)
         self.leaders = Leaders(connection)

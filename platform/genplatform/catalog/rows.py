@@ -266,6 +266,18 @@ class ModelRow(_Record):
 
 
 @dataclass(frozen=True)
+class EvaluationRow(_Record):
+    """What one job found when it judged a ModelVersion."""
+
+    id: int
+    tenant_id: str
+    model_version_id: int
+    job_id: str
+    found: dict[str, Any]
+    created_at: float
+
+
+@dataclass(frozen=True)
 class EndpointRow(_Record):
     """One Endpoint."""
 

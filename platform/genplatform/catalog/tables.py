@@ -215,6 +215,20 @@ model_versions = sa.Table(
     sa.UniqueConstraint("model_pk", "version"),
 )
 
+evaluations = sa.Table(
+    "evaluations",
+    metadata,
+    _id(),
+    _tenant(),
+    sa.Column("model_version_id", Key, sa.ForeignKey("model_versions.id"), nullable=False),
+    # As with versions: what was found stays when its job is pruned.
+    sa.Column("job_id", Short(16), nullable=False),
+    sa.Column("found", Json, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.UniqueConstraint("tenant_id", "job_id"),
+    sa.Index("ix_evaluations_model_version_id_id", "model_version_id", "id"),
+)
+
 endpoints = sa.Table(
     "endpoints",
     metadata,

@@ -13,15 +13,18 @@ HIGHEST_PRIORITY = 1000
 
 
 class JobKind(StrEnum):
-    """The registry of kinds; `evaluate` joins it with its handler."""
+    """The registry of kinds."""
 
     TRAIN = "train"
     GENERATE = "generate"
+    EVALUATE = "evaluate"
     COMMAND = "command"
 
 
 # Kinds whose every Run is the work of one actor of its own; the others' Runs are shared by the workers of a pool.
-WITH_ACTOR = frozenset({JobKind.TRAIN, JobKind.COMMAND})
+WITH_ACTOR = frozenset({JobKind.TRAIN, JobKind.EVALUATE, JobKind.COMMAND})
+# Kinds that use a model version, to which a Job is pinned with its first Run.
+WITH_MODEL = frozenset({JobKind.GENERATE, JobKind.EVALUATE})
 
 
 class ReasonCode(StrEnum):

@@ -44,7 +44,8 @@ def _fold_job(tx: Transaction, job: JobRow, reports: list[wire.Report], now: flo
     # A Run that never was says nothing; one that is over may still tell its last words.
     reports = [r for r in reports if 1 <= r.run <= job.run]
     told = [r for r in reports if r.progress is not None]
-    if told and told[-1].progress is not None and job.kind == JobKind.TRAIN:  # others have done what they published
+    # Others have done what they published.
+    if told and told[-1].progress is not None and job.kind in (JobKind.TRAIN, JobKind.EVALUATE):
         p = told[-1].progress
         rate = p.rate if p.rate is not None and math.isfinite(p.rate) else None
         # Another number is a step further, also where a Run goes on from before the last one's end.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from genplatform.errors import NotFound
 from genplatform.services import lookup, present
 from genplatform.services.context import Wiring
 
@@ -15,8 +16,25 @@ def ls(w: Wiring, tenant: str) -> dict[str, Any]:
 
 
 def show(w: Wiring, tenant: str, ref: str) -> dict[str, Any]:
-    """Return one version, with its card and where its files lie."""
+    """Return one version, with its card, what was found when it was judged, and where its files lie."""
     with w.catalog.read() as tx:
         row = lookup.model(tx, tenant, ref)
+        evaluations = tx.evaluations.of_version(row.id)
     files = {"uri": w.store.uri(row.key) if row.key else None, "size": row.size}
-    return present.model(row) | {"config": row.config, "code_version": row.code_version, "card": row.card} | files
+    judged = {"evaluations": [present.evaluation(one) for one in evaluations]}
+    return (
+        present.model(row) | judged | {"config": row.config, "code_version": row.code_version, "card": row.card} | files
+    )
+
+
+def sheet(w: Wiring, tenant: str, ref: str) -> bytes:
+    """Return the last sheet of samples that a version's training drew; raises NotFound when there is none."""
+    with w.catalog.read() as tx:
+        row = lookup.model(tx, tenant, ref)
+        job = tx.jobs.by_id(tenant, row.job_id) if row.job_id is not None else None
+        sheets = tx.artifacts.of_job(job.id, "sheet") if job is not None else []
+    if not sheets:
+        raise NotFound(
+            f"There is no sheet of samples of {row.ref}.", "Make some with it: kind: generate, and look at those."
+        )
+    return w.store.read_bytes(sheets[0].key)

@@ -22,7 +22,7 @@ from genplatform.services.claiming import AT_WORK, pool_of_grant
 from genplatform.services.claims import end_claim
 from genplatform.services.context import Effects, Wiring, hint
 from genplatform.services.endings import Ending, close_run
-from genplatform.services.publish import publish_files, publish_model, publish_shards
+from genplatform.services.publish import publish_evaluation, publish_files, publish_model, publish_shards
 
 CHECKPOINTS_KEPT = 3
 
@@ -98,10 +98,13 @@ def artifact(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]
 
 
 def publish(w: Wiring, grant: Grant, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Publish a train Run's model, a command's files, or shards: each one transaction under its fences."""
+    """Publish a model, an evaluation, a command's files, or shards: each one transaction under its fences."""
     if body.get("kind") == "model":
         model = wire.parse(wire.PublishModel, body)
         return publish_model(w, own_run(grant, model), model)
+    if body.get("kind") == "evaluation":
+        evaluation = wire.parse(wire.PublishEvaluation, body)
+        return publish_evaluation(w, own_run(grant, evaluation), evaluation)
     if body.get("kind") == "files":
         files = wire.parse(wire.PublishFiles, body)
         return publish_files(w, own_run(grant, files), files)

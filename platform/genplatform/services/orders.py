@@ -53,9 +53,15 @@ def _train(w: Wiring, tx: Transaction, job: JobRow) -> dict[str, Any]:
         "optimization": spec.get("optimization"),
         "early_stopping": spec.get("early_stopping"),
         "best": _best(tx, job),
+        "evaluate": spec.get("evaluate"),
         "publish": published_name(parse_stored(spec)),
         "threads": THREADS,
     }
+
+
+def _evaluate(w: Wiring, _: Transaction, job: JobRow) -> dict[str, Any]:
+    fields = ("data", "split", "metrics", "samples", "seed")
+    return {name: job.spec[name] for name in fields} | {"folders": list(w.folders), "threads": THREADS}
 
 
 def _command(w: Wiring, _: Transaction, job: JobRow) -> dict[str, Any]:
@@ -67,6 +73,7 @@ def _command(w: Wiring, _: Transaction, job: JobRow) -> dict[str, Any]:
 
 _OF_KIND: dict[JobKind, Callable[[Wiring, Transaction, JobRow], dict[str, Any]]] = {
     JobKind.TRAIN: _train,
+    JobKind.EVALUATE: _evaluate,
     JobKind.COMMAND: _command,
 }
 

@@ -13,6 +13,7 @@ from genplatform.domain.paths import fixed_part
 from genplatform.errors import SpecProblem
 from genplatform.spec import (
     CommandSpec,
+    EvaluateSpec,
     Find,
     GenerateSpec,
     JobDocument,
@@ -100,8 +101,9 @@ def plan(document: JobDocument) -> Plan:
 
 def _named_path(spec: JobSpec) -> tuple[str | None, str]:
     """Return the folder that a spec names by its path, or None, and the field that does."""
-    if isinstance(spec, TrainSpec) and is_path(spec.data.source):
-        return fixed_part(spec.data.source), "data"
+    data = spec.data if isinstance(spec, TrainSpec | EvaluateSpec) else None
+    if data is not None and is_path(data.source):
+        return fixed_part(data.source), "data"
     return spec.workdir if isinstance(spec, CommandSpec) else None, "workdir"
 
 
@@ -117,5 +119,7 @@ def _amount(spec: JobSpec) -> tuple[int, str]:
             return spec.budget.steps or 0, "steps"  # of epochs, its worker tells how many
         case GenerateSpec():
             return spec.count, "items"
+        case EvaluateSpec():
+            return spec.samples, "samples"
         case _:
             return 0, "files"

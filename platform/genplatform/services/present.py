@@ -8,6 +8,7 @@ from typing import Any
 from genplatform.catalog import (
     ArtifactRow,
     EndpointRow,
+    EvaluationRow,
     EventRow,
     JobRow,
     LogRow,
@@ -128,6 +129,11 @@ def model(row: ModelRow) -> dict[str, Any]:
         "tile": row.tile,
         "created_at": rfc3339(row.created_at),
     }
+
+
+def evaluation(row: EvaluationRow) -> dict[str, Any]:
+    """Return what a job found of a model version; it says first which job, and when."""
+    return {"job_id": row.job_id, "created_at": rfc3339(row.created_at)} | row.found
 
 
 def endpoint(w: Wiring, row: EndpointRow, version: ModelRow) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Publication: exactly once, whatever ran twice.
 
-A model, and what a command left, is published by one transaction that holds only while its Run is the
+A model, an evaluation, and what a command left, is published by one transaction that holds only while its Run is the
 current one; a shard by one that holds only while its Run *and* its claim are. A worker that was taken for
 dead and comes back meets a newer number and changes nothing. A publication repeated because
 its answer was lost is answered again, and not done again.
@@ -47,9 +47,35 @@ def publish_model(w: Wiring, key: RunKey, body: wire.PublishModel) -> dict[str, 
         if job.job_state not in (JobState.STARTING, JobState.RUNNING):
             raise _fenced(key)
         version_id, ref = _add_version(w, tx, job, made)
+        if version_id is not None and made.evaluation is not None:
+            tx.evaluations.add(key.tenant, version_id, job.job_id, made.evaluation.model_dump(), w.clock())
         if not succeed_job(w, tx, effects, job, model_version_id=version_id, done=job.total):
             raise _fenced(key)
         tx.events.add(key.tenant, job.id, w.clock(), "published", {"model": ref, "digest": made.digest})
+    effects.run()
+    return {"model": ref}
+
+
+def publish_evaluation(w: Wiring, key: RunKey, body: wire.PublishEvaluation) -> dict[str, Any]:
+    """Keep what an evaluate Run found on the version that its Job is pinned to, and end the Job.
+
+    Raises Fenced when the Run is not the current one.
+    """
+    effects = Effects()
+    with w.catalog.write() as tx:
+        job = tx.jobs.by_id(key.tenant, key.job_id, lock=True)
+        if job is None or job.run != key.run or job.kind != JobKind.EVALUATE or job.model_version_id is None:
+            raise _fenced(key)
+        if job.job_state is JobState.SUCCEEDED:
+            return {"model": _ref(tx, job)}
+        if job.job_state not in (JobState.STARTING, JobState.RUNNING):
+            raise _fenced(key)
+        now = w.clock()
+        tx.evaluations.add(key.tenant, job.model_version_id, job.job_id, body.evaluation.model_dump(), now)
+        if not succeed_job(w, tx, effects, job, done=job.total):
+            raise _fenced(key)
+        ref = _ref(tx, job)
+        tx.events.add(key.tenant, job.id, now, "published", {"run": key.run, "evaluated": ref})
     effects.run()
     return {"model": ref}
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from genplatform.catalog import JobRow, Transaction
 from genplatform.domain.ids import new_id
-from genplatform.domain.job import JobKind, ReasonCode
+from genplatform.domain.job import WITH_MODEL, ReasonCode
 from genplatform.domain.states import TERMINAL_JOB_STATES, JobState
 from genplatform.domain.times import rfc3339
 from genplatform.errors import BadSpec, Conflict
@@ -180,8 +180,8 @@ def _copy(
         "run": 0,
         "workers": 0,
         "done": 0,
-        # What a generate job was pinned to, it stays pinned to; a train job names there what it published.
-        "model_version_id": old.model_version_id if old.kind == JobKind.GENERATE else None,
+        # What a job was pinned to, it stays pinned to; a train job names there what it published.
+        "model_version_id": old.model_version_id if old.kind in WITH_MODEL else None,
         "submission_pk": submission,
         "deadline_at": _deadline(old, now),
         "retry_of": old.job_id,

@@ -9,7 +9,7 @@ from typing import Any
 
 from genplatform import __version__
 from genplatform.catalog import JobRow, ModelRow, Transaction
-from genplatform.domain.job import JobKind
+from genplatform.domain.job import WITH_MODEL, JobKind
 from genplatform.domain.keys import JobKey, RunKey, ShardKey, pool_id
 from genplatform.domain.retry import Cause
 from genplatform.domain.shards import plan_shards
@@ -45,7 +45,7 @@ def open_run(
 ) -> OpenedRun | None:
     """Open the next Run of a queued Job, kept off the nodes to `avoid`; None when it is not queued any more.
 
-    A generate Job's model is pinned and its shards are planned with its first Run. Raises
+    The model that a Job uses is pinned, and a generate Job's shards are planned, with its first Run. Raises
     BadSpec for a Job that an older version submitted and this one cannot read.
     """
     effects = Effects()
@@ -76,12 +76,14 @@ def open_queued(
     now = w.clock()
     values = _opening(now, workers)
     model: ModelRow | None = None
-    if job.kind == JobKind.GENERATE:
+    if job.kind in WITH_MODEL:
         model = pinned(tx, job, spec)
         if model is None:
             _fail_without_model(w, tx, effects, job)
             return None
-        values |= {"model_version_id": model.id, "pool": pool_of(key.tenant, model)}
+        values["model_version_id"] = model.id
+    if job.kind == JobKind.GENERATE and model is not None:
+        values["pool"] = pool_of(key.tenant, model)
         if not tx.shards.count(job.id):
             tx.shards.plan(key.tenant, job.id, plan_shards(job.total, model.tile, job.spec.get("batch_size")))
     tx.jobs.move(job.id, JobState.STARTING, new_run=run.run, only_from={JobState.QUEUED}, **values)
@@ -89,9 +91,12 @@ def open_queued(
     tx.events.add(key.tenant, job.id, now, "starting", _said(job, workers, avoid))
     # What an earlier Run was asked is not asked of this one.
     effects.add(lambda: w.queues.clear_stop(key))
-    if model is None:
+    if model is None or job.kind != JobKind.GENERATE:
         effects.add(lambda: w.queues.grant([run], START_SECONDS))
-        return OpenedRun(run, JobKind(job.kind), None, workers, run_order(w, tx, job, run, api_url))
+        order = run_order(w, tx, job, run, api_url)
+        if model is not None:
+            order["model"] = model_order(model)
+        return OpenedRun(run, JobKind(job.kind), None, workers, order)
     pool = pool_of(key.tenant, model)
     offers = [ShardKey(*run, s.number) for s in tx.shards.in_state(job.id, ShardState.PENDING)]
     effects.add(lambda: w.queues.hand_off(pool, offers))
@@ -198,7 +203,7 @@ def model_order(model: ModelRow) -> dict[str, Any]:
 
 
 def pinned(tx: Transaction, job: JobRow, spec: JobSpec) -> ModelRow | None:
-    """Return the version a generate Job uses: pinned before, else what a needed job published, else the catalog's."""
+    """Return the version that a Job uses: pinned before, else what a needed job published, else the catalog's."""
     if job.model_version_id is not None:
         return tx.models.get(job.model_version_id)
     ref = model_ref(spec)
@@ -213,6 +218,7 @@ def pinned(tx: Transaction, job: JobRow, spec: JobSpec) -> ModelRow | None:
 
 
 def _fail_without_model(w: Wiring, tx: Transaction, effects: Effects, job: JobRow) -> None:
-    message = f"There is no model {job.spec['model']!r} to generate with."
+    purpose = "generate with" if job.kind == JobKind.GENERATE else "judge"
+    message = f"There is no model {job.spec['model']!r} to {purpose}."
     hint = "`genctl models ls` lists what there is; the jobs it needs may have published another name."
     fail_job(w, tx, effects, job, Ending(Cause.USER_ERROR, message, hint))

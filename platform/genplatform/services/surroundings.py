@@ -90,7 +90,7 @@ def _pruned(row: JobRow) -> NotFound:
 def _model_problems(
     tx: Transaction, tenant: str, plans: Sequence[Plan], in_file: dict[str, Plan], needs: Needs
 ) -> list[SpecProblem]:
-    """Return what is wrong with the models of generate jobs: neither there nor promised by a needed job."""
+    """Return what is wrong with the models that jobs use: neither there nor promised by a needed job."""
     missing = tx.models.missing(tenant, [ref for ref in {plan.model for plan in plans} if ref is not None])
     if not missing:
         return []

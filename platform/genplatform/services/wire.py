@@ -19,6 +19,7 @@ Word = Annotated[str, Field(max_length=255)]
 Short = Annotated[str, Field(max_length=64)]
 # What fits one request, whatever the files are called.
 MOST_FILES = 5_000
+MOST_METRICS = 100
 StoreKey = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
@@ -128,6 +129,23 @@ class FileBody(_Body):
     size: Number
 
 
+class MetricBody(_Body):
+    """One metric of a model, and the same number of what it is held against."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    value: float
+    anchors: dict[Short, float] = Field(default_factory=dict, max_length=MOST_METRICS)
+
+
+class EvaluationBody(_Body):
+    """What was found when a model version was judged: metrics by name, each with its anchors, and what they mean."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    metrics: dict[Short, MetricBody] = Field(max_length=MOST_METRICS)
+
+
 class ModelBody(_Body):
     """A trained model as it lies in the store."""
 
@@ -141,12 +159,19 @@ class ModelBody(_Body):
     data_digest: Sha256 | None = None
     metrics: dict[str, Any] = Field(default_factory=dict)
     card: dict[str, Any]
+    evaluation: EvaluationBody | None = None
 
 
 class PublishModel(RunBody):
     """A train Run's result."""
 
     model: ModelBody
+
+
+class PublishEvaluation(RunBody):
+    """An evaluate Run's result."""
+
+    evaluation: EvaluationBody
 
 
 class PublishFiles(RunBody):

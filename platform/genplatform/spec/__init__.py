@@ -13,8 +13,9 @@ from genplatform.spec.demand import (
     published_name,
     retry_policy,
 )
-from genplatform.spec.documents import CommandSpec, GenerateSpec, JobSpec, TrainSpec, parse_stored
+from genplatform.spec.documents import CommandSpec, EvaluateSpec, GenerateSpec, JobSpec, TrainSpec, parse_stored
 from genplatform.spec.family import Find, problem_of
+from genplatform.spec.judged import METRICS
 from genplatform.spec.loader import JobDocument, load
 from genplatform.spec.pieces import JSON_LINES, MOST_BYTES
 from genplatform.spec.problems import at_most
@@ -26,9 +27,11 @@ __all__ = [
     "JSON_LINES",
     "MAX_BYTES",
     "MAX_PROBLEMS",
+    "METRICS",
     "MOST_BYTES",
     "CommandSpec",
     "Conditions",
+    "EvaluateSpec",
     "Find",
     "GenerateSpec",
     "JobDocument",

@@ -12,6 +12,7 @@ from genplatform.domain.retry import Cause, RetryPolicy
 from genplatform.domain.times import moment
 from genplatform.errors import BadSpec, SpecProblem
 from genplatform.spec.common import JobSpec, Resources, worker_range
+from genplatform.spec.evaluate import EvaluateSpec
 from genplatform.spec.generate import GenerateSpec
 from genplatform.spec.train import TrainSpec
 
@@ -61,5 +62,5 @@ def published_name(spec: JobSpec) -> str | None:
 
 
 def model_ref(spec: JobSpec) -> ModelRef | None:
-    """Return the model that the job generates with; None for a job that uses none."""
-    return parse_model_ref(spec.model) if isinstance(spec, GenerateSpec) else None
+    """Return the model that the job uses; None for a job that uses none."""
+    return parse_model_ref(spec.model) if isinstance(spec, GenerateSpec | EvaluateSpec) else None

@@ -26,6 +26,11 @@ def _checked_model(text: str) -> str:
     return text
 
 
+ModelReference = Annotated[
+    str, AfterValidator(_checked_model), WithJsonSchema({"type": "string", "pattern": _REF_PATTERN})
+]
+
+
 class Output(SpecPart):
     """How the items are written."""
 
@@ -42,9 +47,7 @@ class GenerateSpec(JobSpec):
     }
 
     kind: Literal["generate"] = Field(default="generate", description="Generate items with a model.")
-    model: Annotated[
-        str, AfterValidator(_checked_model), WithJsonSchema({"type": "string", "pattern": _REF_PATTERN})
-    ] = Field(description="The model: NAME, NAME@3 or NAME@latest.")
+    model: ModelReference = Field(description="The model: NAME, NAME@3 or NAME@latest.")
     count: int = Field(ge=1, le=MOST_ITEMS, description="How many items to make.")
     batch_size: int | None = Field(
         default=None,

@@ -5,14 +5,13 @@ from __future__ import annotations
 from genplatform.domain.job import JobKind
 from genplatform.spec.command import CommandSpec
 from genplatform.spec.common import JobSpec
+from genplatform.spec.evaluate import EvaluateSpec
 from genplatform.spec.generate import GenerateSpec
 from genplatform.spec.train import TrainSpec
 
 KINDS: dict[str, type[JobSpec]] = {
     JobKind.TRAIN.value: TrainSpec,
     JobKind.GENERATE.value: GenerateSpec,
+    JobKind.EVALUATE.value: EvaluateSpec,
     JobKind.COMMAND.value: CommandSpec,
 }
-
-# Promised, and refused with a word that says so until they stand above.
-KINDS_NOT_YET = ("evaluate",)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from genplatform.errors import SpecProblem
 from genplatform.spec.common import SpecPart
-from genplatform.spec.kinds import KINDS, KINDS_NOT_YET
+from genplatform.spec.kinds import KINDS
 from genplatform.spec.places import Document
 from genplatform.spec.reader import MAX_PROBLEMS
 from genplatform.spec.refusals import NOT_YET, REFUSED
@@ -48,8 +48,6 @@ def wrong_kind(data: Mapping[str, Any]) -> SpecProblem | None:
         return SpecProblem(f"kind is {shown(kind)}; text is expected.", "kind", hint=f"{possible}: {', '.join(KINDS)}.")
     if kind in KINDS:
         return None
-    if kind in KINDS_NOT_YET:
-        return SpecProblem(f"{NOT_YET}: kind {kind}.", "kind", hint=f"{possible}: {', '.join(KINDS)}.")
     return SpecProblem(f"There is no kind {shown(kind)}.", "kind", hint=suggestion(kind, tuple(KINDS), possible))
 
 
@@ -121,7 +119,9 @@ def _part_at(path: Iterable[str | int], kind: type[SpecPart]) -> type[SpecPart] 
     for step in path:
         field = part.model_fields.get(str(step)) if part is not None else None
         inner = field.annotation if field is not None else None
-        part = inner if isinstance(inner, type) and issubclass(inner, SpecPart) else None
+        # Of a mapping that may be left out, the mapping.
+        choices = (inner, *get_args(inner))
+        part = next((one for one in choices if isinstance(one, type) and issubclass(one, SpecPart)), None)
     return part
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
 
 from genplatform.domain.names import NAME_PATTERN, RESERVED_MODELS
 from genplatform.errors import NotFound, SpecProblem
 from genplatform.spec.common import MOST_STEPS, JobSpec, Name, Resources, Workers, default_of, worker_range
 from genplatform.spec.data import Data, Split
+from genplatform.spec.judged import JUDGED_SCHEMA, Judged, as_judged
 from genplatform.spec.optimization import Budget, Checkpoint, EarlyStopping, Optimization
 from genplatform.spec.recipes import RecipeBook
 from genplatform.spec.refusals import NOT_YET, refuse
@@ -78,6 +79,10 @@ class TrainSpec(JobSpec):
     )
     evaluate_every: int = Field(
         default=500, ge=1, le=MOST_STEPS, description="Steps between two looks at the validation part."
+    )
+    evaluate: Annotated[Judged | None, BeforeValidator(as_judged), WithJsonSchema(JUDGED_SCHEMA)] = Field(
+        default=None,
+        description="Whether the model is judged before it is published, as `kind: evaluate` does: true, or how.",
     )
     publish: Annotated[
         Name, AfterValidator(_not_reserved), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import TYPE_CHECKING, Any
 
 from genplatform.store import Store
 from genworkers.run import OneRun
 from genworkers.scratch import scratch
 from genworkers.stop import CANCEL, LOST
+
+if TYPE_CHECKING:
+    from genworkers.training.loop import Trained
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +27,7 @@ class RunActor(OneRun):
         import torch
 
         from genworkers.context import PlatformContext
+        from genworkers.judging.report import Stopped
         from genworkers.training.job import TrainJob
         from genworkers.training.loop import train
         from genworkers.training.publish import publish_model
@@ -33,12 +38,30 @@ class RunActor(OneRun):
         trained = train(TrainJob.from_order(self._order), ctx, clock=time.monotonic)
         if trained.stopped is not None:
             return self._let_go(trained.stopped, trained.state.step)
+        evaluation = None
+        if self._order.get("evaluate"):
+            try:
+                evaluation = self._judge(trained)
+            except Stopped:
+                return self._let_go(str(self._stop.reason), trained.state.step)
         self._keep_what_was_said()
         self._deliver()
         with scratch("model") as folder:
             told = publish_model(store, self._order["tenant"], self._order, trained, folder)
         if self._stop.reason in {LOST, CANCEL}:
             return self._let_go(self._stop.reason, trained.state.step)
+        told["model"]["evaluation"] = evaluation
         name = self._client.publish({"kind": "model", **self._ids, **told}).get("model")
         log.info("model_published name=%s digest=%s", name, told["model"]["digest"])
         return "published"
+
+    def _judge(self, trained: Trained) -> dict[str, Any] | None:
+        """Judge the model before it is published, so that a version and what was found of it appear together."""
+        from genworkers.judging.report import Watch
+        from genworkers.judging.subjects import judge_trained
+
+        watch = Watch(stopping=lambda: self._stop.reason is not None)
+        found: dict[str, Any] | None = judge_trained(
+            trained, self._order["evaluate"], int(self._order["seed"]), watch, self._outbox.log
+        )
+        return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -57,6 +57,7 @@ class Trained:
     dataset: Dataset
     split: dict[str, Any]
     stopped: str | None
+    parts: Mapping[str, Tensor] = field(default_factory=dict)  # of `dataset`
 
 
 def train(job: TrainJob, ctx: RunContext, *, clock: Callable[[], float], rank: int = 0, world_size: int = 1) -> Trained:
@@ -68,7 +69,7 @@ def train(job: TrainJob, ctx: RunContext, *, clock: Callable[[], float], rank: i
     loop = _Loop(job, ctx, clock, rank, world_size)
     stopped = loop.run()
     state = loop.state if stopped is not None else loop.chosen()
-    return Trained(loop.recipe, state, loop.dataset, loop.split, stopped)
+    return Trained(loop.recipe, state, loop.dataset, loop.split, stopped, loop.parts)
 
 
 class _Loop:
@@ -98,7 +99,7 @@ class _Loop:
         self._describe(parts)
         restored = self._restore()
         self.dataset, parts = self._prepared(parts)
-        self.validation = parts["validation"]
+        self.parts, self.validation = parts, parts["validation"]
         self.augment = Augment.of(job.data)
         self.order = Order(parts["train"], self.recipe.batch_size, ctx.seed)
         self.job = job.with_steps(len(parts["train"]), self.recipe.batch_size)

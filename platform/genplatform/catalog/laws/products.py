@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from genplatform.catalog.laws.law import JOB, Law, differ, is_generate, is_train, text, words
-from genplatform.catalog.tables import artifacts, endpoints, jobs, model_versions, models
+from genplatform.catalog.tables import artifacts, endpoints, evaluations, jobs, model_versions, models
 from genplatform.domain import layout
 from genplatform.domain.states import EndpointState, JobState
 
@@ -129,6 +129,13 @@ LAWS = (
         sa.select(VERSION, _versions.c.tenant_id.label("other"), models.c.tenant_id)
         .select_from(_of_models)
         .where(_versions.c.tenant_id != models.c.tenant_id),
+    ),
+    Law(
+        "evaluation_tenant",
+        "It is a version of {tenant_id}, and what was found of it is of {other}.",
+        sa.select(VERSION, evaluations.c.tenant_id.label("other"), models.c.tenant_id)
+        .select_from(_of_models.join(evaluations, evaluations.c.model_version_id == _versions.c.id))
+        .where(evaluations.c.tenant_id != models.c.tenant_id),
     ),
     Law(
         "endpoint_state",
