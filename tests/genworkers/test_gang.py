@@ -18,6 +18,7 @@ from genplatform.errors import BadRequest, Unavailable
 from genworkers.training import agreement
 from genworkers.training.agreement import Agreement
 from genworkers.training.gang import Gang, Rows
+from genworkers.training.state import EngineStep, TrainState
 
 # Its processes import PyTorch and wait for one another: on a busy machine that takes its time.
 pytestmark = pytest.mark.timeout(600)
@@ -181,10 +182,21 @@ def test_workers_that_would_begin_at_different_steps_do_not_begin(
 
 
 def test_a_network_that_one_worker_changed_alone_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    from genworkers.training.state import TrainState
-
     state = TrainState(nn.ModuleDict({"codes": nn.Linear(2, 2)}), {}, step=7)
     monkeypatch.setattr(Gang, "all", lambda self, sums: [sums, [sums[0], sums[1] + 1]])
 
     with pytest.raises(BadRequest, match=r"codes\.bias at step 7"):
         agreement.refuse_drift(Gang(0, 2), state)
+
+
+def test_a_loss_that_is_a_mean_over_tokens_weighs_by_tokens_and_not_by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = nn.Linear(1, 1, bias=False)
+    state = TrainState(nn.ModuleDict({"net": net}), {"net": torch.optim.SGD(net.parameters(), lr=1.0)})
+    engine = EngineStep(state, seed=0, rank=0, world_size=2)
+    engine.begin(0)
+    before = net.weight.item()
+    monkeypatch.setattr(Gang, "sums", lambda self, tensors: [4 * tensor for tensor in tensors])
+
+    engine.optimize("net", net.weight.sum(), torch.tensor(3))  # three of the twelve tokens of all workers
+
+    assert before - net.weight.item() == pytest.approx(3 / 12 * 4)

@@ -105,8 +105,11 @@ class StepContext(EvaluationContext, Protocol):
     def uniform(self, stream: str, shape: Sequence[int]) -> Tensor:
         """Return numbers from [0, 1), as `noise` does normal ones."""
 
-    def optimize(self, name: str, loss: Tensor) -> None:
-        """Move the parameters of that optimizer, and no others, down the gradient of `loss`, a mean over the rows."""
+    def optimize(self, name: str, loss: Tensor, weight: Tensor | None = None) -> None:
+        """Move the parameters of that optimizer, and no others, down the gradient of `loss`.
+
+        `loss` is a mean over the rows, or over other things of them, of which `weight` says how many there are.
+        """
 
 
 C = TypeVar("C", bound=RecipeConfig)

@@ -76,8 +76,9 @@ class Gpt(LanguageRecipe[GptConfig]):
     def step(self, batch: Batch, ctx: StepContext) -> dict[str, Tensor]:
         """Lower the mean cost of a token."""
         costs, wanted = self.loss(ctx.modules, batch["x"])
-        loss = costs.sum() / (wanted != FILLER).sum().clamp(min=1)
-        ctx.optimize("net", loss)
+        tokens = (wanted != FILLER).sum()
+        loss = costs.sum() / tokens.clamp(min=1)
+        ctx.optimize("net", loss, tokens)
         return {"loss": loss.detach()}
 
     def scores(self, modules: nn.ModuleDict, tokens: Tensor) -> Tensor:

@@ -81,6 +81,7 @@ class Pix2Pix(Recipe[Pix2PixConfig]):
     Config = Pix2PixConfig
     cond_schema = PictureCondition
     serve_modules = ("ema",)
+    worker_dependent = "each worker draws the masks of its own rows' dropout"
     tile = 16
 
     @classmethod

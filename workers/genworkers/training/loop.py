@@ -343,6 +343,8 @@ class _Loop:
         )
         for note in self.dataset.notes:
             self.ctx.log(note)
+        if self.gang.size > 1 and self.recipe.worker_dependent:
+            self.ctx.log(f"Another number of workers makes another model: {self.recipe.worker_dependent}.")
 
 
 def _unusual(job: TrainJob) -> dict[str, Any]:

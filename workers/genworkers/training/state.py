@@ -227,15 +227,16 @@ class EngineStep:
             return draw((self._gang.size, *shape))[self._gang.rank]
         return self._rows.draw(shape, draw)
 
-    def optimize(self, name: str, loss: Tensor) -> None:
-        """Move one optimizer's parameters; gradients reach no others. The loss is a mean over this worker's rows.
+    def optimize(self, name: str, loss: Tensor, weight: Tensor | None = None) -> None:
+        """Move one optimizer's parameters; gradients reach no others.
 
+        The loss is a mean over this worker's rows, or over `weight` other things of them.
         In all parts of a batch but the last, gradients are kept instead, by the number of the call.
         """
         scaler = self._state.scalers.get(name)
         if self._gang.size > 1:
             # Weighted here and not after: where layers look at all rows, a worker's loss moves the others' gradients.
-            loss = loss * self._rows.share
+            loss = loss * (self._rows.share if weight is None else weight / self._gang.sums([weight])[0].clamp(min=1))
         with torch.autocast(self._device, enabled=False) if self._how.precision in DTYPES else nullcontext():
             gradients: Sequence[Tensor] = torch.autograd.grad(
                 loss if scaler is None else scaler.scale(loss), self._params[name]
