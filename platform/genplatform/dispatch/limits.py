@@ -55,8 +55,9 @@ class Limits:
         """Fail what waits past its deadline, and bring Runs that are over their time to their end."""
         now = self._w.steady()
         if now - self._looked >= LOOK_SECONDS:
-            self._looked = now
-            for key in limits.fail_overdue(self._w, term):
+            failed = limits.fail_overdue(self._w, term)
+            self._looked = -math.inf if failed else now  # where there were some, there may be more
+            for key in failed:
                 log.info("deadline_passed", extra={"job": key.job_id})
         at_work = [job for job in open_jobs if job.job_state is not JobState.CANCELLING]
         self._times = {job.id: self._times.get(job.id) or limits.times(job) for job in at_work}
