@@ -133,7 +133,7 @@ class Pix2Pix(Recipe[Pix2PixConfig]):
         """Move the judge, then the generator against it and towards the true pictures, then its average."""
         c, true, source = self.config, batch["x"], batch["source"]
         judge = ctx.modules["discriminator"]
-        made = ctx.modules["generator"](source, self._drop_at_random)
+        made = ctx.modules["generator"](source, self._dropped(ctx))
         judged = (
             _loss(judge(torch.cat([source, true], 1)), 1.0) + _loss(judge(torch.cat([source, made.detach()], 1)), 0.0)
         ) / 2
@@ -151,7 +151,7 @@ class Pix2Pix(Recipe[Pix2PixConfig]):
     def evaluate(self, batch: Batch, ctx: EvaluationContext) -> dict[str, Tensor]:
         """Return how like the true pictures are what is made of unseen ones and, beside it, these themselves."""
         true, source = batch["x"], batch["source"]
-        made = ctx.modules["ema"](source, self._drop_at_random)
+        made = ctx.modules["ema"](source, self._dropped(ctx))
         copied = source.mean(1, keepdim=True).expand_as(true) if source.shape[1] != true.shape[1] else source
         return _likeness(made, true, "") | _likeness(copied, true, "copied_")
 
@@ -174,8 +174,13 @@ class Pix2Pix(Recipe[Pix2PixConfig]):
         made: Tensor = network(source.to(device), drop)
         return made
 
-    def _drop_at_random(self, features: Tensor, place: int) -> Tensor:
-        return functional.dropout(features, self.config.dropout, training=True)
+    def _dropped(self, ctx: EvaluationContext) -> Drop:
+        def drop(features: Tensor, place: int) -> Tensor:
+            # As uniform as the normal noise that it is made of, and the same whatever the number of workers.
+            chance = torch.special.ndtr(ctx.noise(f"drop/{place}", features.shape)).to(features.device)
+            return features * (chance >= self.config.dropout) / (1 - self.config.dropout)
+
+        return drop
 
 
 class _Generator(nn.Module):
