@@ -5,6 +5,7 @@ The rounds of asking live here; how it looks lives in `progress`.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -154,7 +155,8 @@ def results(job: Json, artifacts: Sequence[Json]) -> list[tuple[str, str]]:
         found.append(("sample sheet", text.place(sheets[0].get("uri"))))
     events = [a for a in artifacts if a.get("kind") == "tensorboard"]
     if events:
-        found.append(("metrics", f"tensorboard --logdir {text.place(str(events[0].get('uri')).rpartition('/')[0])}"))
+        folder = text.place(str(events[0].get("uri")).rpartition("/")[0])
+        found.append(("metrics", f"tensorboard --logdir {shlex.quote(folder)}"))
     made = job.get("outputs")
     if isinstance(made, dict) and made.get("count"):
         found.append(("outputs", f"{text.clean(made['count'])} in {text.place(made.get('uri'))}"))

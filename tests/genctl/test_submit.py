@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from canned_platform import CannedPlatform, job, problem
 
-from genctl.following import Followed, worst_exit_code
+from genctl.following import Followed, results, worst_exit_code
 from genctl.progress import LineView
 
 Run = Callable[..., Any]
@@ -89,6 +89,15 @@ def test_following_tells_states_reasons_logs_and_sheets_and_ends_with_next_steps
     assert "genctl endpoints create digits-gan --model digits-gan@1" in after
     assert f"genctl outputs ls {SECOND}" in after
     assert "1000 in /store/outputs/default/j_mnpqrstuvw" in ended.out
+
+
+def test_the_event_files_of_a_training_are_shown_by_the_command_that_reads_them() -> None:
+    events = [
+        {"kind": "tensorboard", "uri": f"file:///a%20store/jobs/j/tensorboard/events.out.tfevents.{step}.r1"}
+        for step in (20, 10)
+    ]
+
+    assert results(job(model=None), events) == [("metrics", "tensorboard --logdir '/a store/jobs/j/tensorboard'")]
 
 
 @pytest.mark.parametrize(
