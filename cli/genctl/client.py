@@ -22,6 +22,7 @@ from typing import Any, Self
 from genctl import connection
 from genctl.addresses import API, of_job, of_submission
 from genctl.jobfiles import LINES, Sent, Spec, Upload, as_body, as_lines, check_length, read_file
+from genctl.modelroutes import ModelRoutes, items
 from genctl.packing import send_ahead
 from genctl.transport import Transport, segment
 from genplatform.domain.states import TERMINAL_JOB_STATES
@@ -39,7 +40,7 @@ Json = dict[str, Any]
 Stored = Callable[[int, int], object]
 
 
-class Client:
+class Client(ModelRoutes):
     """Speak to one platform; usable as a context manager. Not for sharing between threads."""
 
     def __init__(
@@ -96,7 +97,7 @@ class Client:
         body, natural_type = as_body(spec)
         wish = {"set": list(sets) or None, "name": name, "queue": queue, "priority": priority}
         answer = self._submit(body, media_type or natural_type, key, wish | {"dry_run": dry_run or None})
-        made = _items(answer, "jobs")
+        made = items(answer, "jobs")
         if answer.get("next") is not None:
             made += self.all_submitted(str(answer["key"]), after=answer["next"])
         return made
@@ -144,7 +145,7 @@ class Client:
         """Yield every job of a submission, page by page."""
         while True:
             page = self.submitted(key, limit=PAGE, after=after)
-            yield from _items(page, "jobs")
+            yield from items(page, "jobs")
             after = page.get("next")
             if after is None:
                 return
@@ -190,6 +191,10 @@ class Client:
         """Return the job of that id, unique id prefix, or name (its newest)."""
         return self._http.json("GET", of_job(ref))
 
+    def diff(self, one: str, other: str) -> Json:
+        """Return two jobs and in what they differ: `{"jobs": [a, b], "differences": [{part, field, a, b}]}`."""
+        return self._http.json("GET", of_job(one, f"diff/{segment(other, 'job')}"))
+
     def cancel(self, ref: str) -> Json:
         """Ask for a job to be cancelled and return it as it then stands."""
         return self._http.json("POST", of_job(ref, "cancel"))
@@ -209,7 +214,7 @@ class Client:
         is open. The same `key` is the same jobs; without one each call makes its own.
         """
         headers = {"Idempotency-Key": key or uuid.uuid4().hex}
-        return _items(self._http.json("POST", of_job(ref, "retry"), headers=headers), "jobs")
+        return items(self._http.json("POST", of_job(ref, "retry"), headers=headers), "jobs")
 
     def update(self, ref: str, *, priority: int) -> Json:
         """Give a job that has not ended another priority and return it."""
@@ -273,7 +278,7 @@ class Client:
 
     def artifacts(self, ref: str) -> list[Json]:
         """Return a job's checkpoints, sample sheets and manifest."""
-        return _items(self._http.json("GET", of_job(ref, "artifacts")), "artifacts")
+        return items(self._http.json("GET", of_job(ref, "artifacts")), "artifacts")
 
     def outputs(self, ref: str, *, limit: int | None = None, after: str | int | None = None) -> Json:
         """Return a page `{"job_id", "count", "items", "next"}` of a generate job's items."""
@@ -284,7 +289,7 @@ class Client:
         after: str | int | None = None
         while True:
             page = self.outputs(ref, after=after)
-            yield from _items(page, "items")
+            yield from items(page, "items")
             if (after := page.get("next")) is None:
                 return
 
@@ -309,27 +314,7 @@ class Client:
         """
         return send_ahead(self._http, API, path, on_progress, dry_run=dry_run)
 
-    # Models and recipes
-
-    def models(self) -> list[Json]:
-        """Return the published model versions."""
-        return _items(self._http.json("GET", f"{API}/models"), "models")
-
-    def model(self, ref: str) -> Json:
-        """Return one model version, with its card: `NAME@3`, `NAME@latest`, or `NAME` for the newest."""
-        return self._http.json("GET", f"{API}/models/{segment(ref, 'model')}")
-
-    def sheet(self, ref: str) -> bytes:
-        """Return the last sheet of samples, a PNG, that a version's training drew."""
-        return self._http.send("GET", f"{API}/models/{segment(ref, 'model')}/sheet").content
-
-    def recipes(self) -> list[Json]:
-        """Return the recipes that jobs may name."""
-        return _items(self._http.json("GET", f"{API}/recipes"), "recipes")
-
-    def recipe(self, name: str) -> Json:
-        """Return one recipe, with the JSON Schema of its parameters."""
-        return self._http.json("GET", f"{API}/recipes/{segment(name, 'recipe')}")
+    # Job files
 
     def schema(self) -> Json:
         """Return the JSON Schema of job files."""
@@ -349,7 +334,7 @@ class Client:
 
     def endpoints(self) -> list[Json]:
         """Return the endpoints."""
-        return _items(self._http.json("GET", f"{API}/endpoints"), "endpoints")
+        return items(self._http.json("GET", f"{API}/endpoints"), "endpoints")
 
     def endpoint(self, name: str) -> Json:
         """Return one endpoint."""
@@ -392,8 +377,3 @@ class Client:
 def is_over(job: Mapping[str, Any]) -> bool:
     """Tell whether a job document is in a state that nothing leaves."""
     return job.get("state") in TERMINAL_JOB_STATES
-
-
-def _items(answer: Mapping[str, Any], key: str) -> list[Json]:
-    found = answer.get(key)
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,9 @@ def with_absolute_sources(body: bytes, media_type: str, base: Path, name: Name =
     if b"source" not in body or not any(mark in body for mark in _MARKS):
         return body
     if media_type == YAML:
-        return _in_yaml(body, base, name)
+        return in_yaml(
+            body, ("data", "source"), lambda text: name(absolute(text, base)) if _RELATIVE.match(text) else None
+        )
     return _IN_JSON.sub(lambda found: found[1] + json.dumps(name(absolute(json.loads(found[2]), base))).encode(), body)
 
 
@@ -48,7 +50,8 @@ def absolute(source: str, base: Path) -> str:
     return os.path.normpath(os.path.join(base.absolute(), os.path.expanduser(source)))
 
 
-def _in_yaml(body: bytes, base: Path, name: Name) -> bytes:
+def in_yaml(body: bytes, field: Sequence[str], change: Callable[[str], str | None]) -> bytes:
+    """Return YAML documents with the text in a field of each replaced by what `change` makes of it, if anything."""
     import yaml
 
     try:
@@ -58,9 +61,12 @@ def _in_yaml(body: bytes, base: Path, name: Name) -> bytes:
         return body
     found = {}
     for document in nodes:
-        node = _value(_value(document, "data"), "source")
-        if isinstance(node, yaml.ScalarNode) and _RELATIVE.match(node.value):
-            found[node.start_mark.index, node.end_mark.index] = json.dumps(name(absolute(node.value, base)))
+        node: Any = document
+        for key in field:
+            node = _value(node, key)
+        changed = change(node.value) if isinstance(node, yaml.ScalarNode) else None
+        if changed is not None:
+            found[node.start_mark.index, node.end_mark.index] = json.dumps(changed)
     for (start, end), written in sorted(found.items(), reverse=True):
         text = text[:start] + written + text[end:]
     return text.encode()

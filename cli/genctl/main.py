@@ -28,6 +28,7 @@ SECTIONS = {
         "events": (f"{_HERE}.jobs", "events", "Show what happened to a job."),
         "watch": (f"{_HERE}.submit", "watch", "Follow jobs until they are over."),
         "wait": (f"{_HERE}.jobs", "wait", "Wait until jobs are over."),
+        "diff": (f"{_HERE}.diff", "diff", "Show in what two jobs differ."),
         "cancel": (f"{_HERE}.steer", "cancel", "Cancel jobs."),
         "pause": (f"{_HERE}.steer", "pause", "Pause jobs; their workers are free for others."),
         "resume": (f"{_HERE}.steer", "resume", "Let paused jobs go on."),

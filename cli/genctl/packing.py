@@ -8,7 +8,7 @@ import os
 import stat
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
@@ -43,12 +43,18 @@ class FileBody:
 def send_ahead(http: Transport, api: str, path: str | Path, sent: Sent | None, *, dry_run: bool) -> str:
     """Send what a path names, unless it is there already, and return how a job file names it."""
     with packed(os.path.abspath(path)) as (upload, file):
-        route = f"{api}/uploads/{upload.digest}"
-        if not dry_run and not _is_there(http, route):
-            body = FileBody(file, sent)
-            headers = {"Content-Type": "application/octet-stream", "Content-Length": str(body.size)}
-            http.json("PUT", route, content=body, headers=headers, answer_seconds=UPLOAD_SECONDS)
+        if not dry_run:
+            send(http, api, upload.digest, file, sent)
         return str(upload)
+
+
+def send(http: Transport, api: str, digest: str, file: IO[bytes], sent: Sent | None) -> None:
+    """Send a file under its digest, unless it is there already."""
+    route = f"{api}/uploads/{digest}"
+    if not _is_there(http, route):
+        body = FileBody(file, sent)
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(body.size)}
+        http.json("PUT", route, content=body, headers=headers, answer_seconds=UPLOAD_SECONDS)
 
 
 def _is_there(http: Transport, route: str) -> bool:
@@ -57,6 +63,14 @@ def _is_there(http: Transport, route: str) -> bool:
     except NotFound:
         return False
     return True
+
+
+@contextmanager
+def packed_files(root: Path, paths: Sequence[str]) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield files below a folder as one tar: its digest, and it open for reading."""
+    with tempfile.TemporaryFile(prefix="genctl-packed-") as file:
+        _pack(root, paths, file)
+        yield _digest(file), file
 
 
 @contextmanager
@@ -96,7 +110,7 @@ def _files(path: str) -> list[str]:
     return sorted(found)
 
 
-def _pack(root: Path, paths: list[str], file: IO[bytes]) -> None:
+def _pack(root: Path, paths: Sequence[str], file: IO[bytes]) -> None:
     real = os.path.realpath(root)
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for path in paths:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from genctl import Client
 from genplatform import errors
 from genplatform.api.app import create_app
 from genplatform.assembly import in_memory
+from genplatform.domain import exported
 from genplatform.settings import Settings
 
 Run = Callable[..., Any]
@@ -221,3 +223,30 @@ def test_data_is_sent_ahead_once_and_named_by_its_digest(client: Client, cli: Ru
     assert named.endswith("/photos.tar")
     assert ["Uploading" in one.err for one in (planned, made, again)] == [False, True, False]
     assert sent == []
+
+
+def test_a_model_comes_from_a_folder_and_leaves_as_the_same(client: Client, cli: Run, tmp_path: Path) -> None:
+    config, folder = {"latent_dim": 3}, tmp_path / "in"
+    weights, card = b"weights" * 1000, {"recipe": "gan", "tile": 64, "modality": "image", "cond": None}
+    digest = exported.model_digest("gan", config, hashlib.sha256(weights).hexdigest())
+    model = {"name": "mine", "version": 4, "digest": digest, "recipe": "gan", "modality": "image", "tile": 64}
+    folder.mkdir()
+    for name, data in (("model.safetensors", weights), ("card.json", card), ("config.json", config)):
+        (folder / name).write_bytes(data if isinstance(data, bytes) else json.dumps(data).encode())
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    lineage = exported.lineage(model | {"metrics": {"loss": 0.5}}, digests)
+    (folder / "lineage.json").write_text(json.dumps(lineage))
+
+    came = cli("models", "import", str(folder), "--name", "yours")
+    left = cli("models", "export", "yours", str(tmp_path / "out.tar"), "--licence", "MIT", "--json")
+    taken = cli("models", "import", str(tmp_path / "out.tar"))
+    renamed = client.import_model(tmp_path / "out.tar", name="ours")
+
+    assert (came.code, came.out.split()[:2]) == (0, ["yours@1", digest])
+    assert json.loads(left.out)["files"]["model.safetensors"] == hashlib.sha256(weights).hexdigest()
+    assert (taken.code, "There is a model 'yours' already" in taken.err) == (2, True)
+    assert (renamed["digest"], renamed["metrics"]) == (digest, {"loss": 0.5})
+    shown = cli("models", "show", "yours").out
+    assert "mine@4" in shown
+    assert client.model("ours")["card"]["licence"] == "MIT\n"
+    assert cli("models", "export", "yours", str(tmp_path / "out.tar")).code == 2

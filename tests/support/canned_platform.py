@@ -135,6 +135,6 @@ def _handler(platform: CannedPlatform) -> type[BaseHTTPRequestHandler]:
                 return problem(401, "unauthorized", "The token is not valid here.")
             return platform.next_answer(f"{self.command} {path}")
 
-        do_GET = do_POST = do_DELETE = do_PATCH = _answer  # noqa: N815 - the names that http.server looks for
+        do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _answer  # noqa: N815 - the names that http.server looks for
 
     return Handler

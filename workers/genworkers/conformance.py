@@ -1,15 +1,14 @@
 """What the engine expects of a recipe, checked on one: `python -P -m genworkers.conformance TARGET [PARAMS]`.
 
-TARGET is an installed recipe's name, a Python file (FILE.py or FILE.py:Class), or module:Class of
-an installed package. One JSON object a check goes to standard output. What is checked is code,
-and runs as whoever asks, in this process and in no other.
+TARGET is an installed recipe's name, a Python file (FILE.py or FILE.py:Class), or module:Class, of a file below the
+folder that one stands in or of an installed package. One JSON object a check goes to standard output. What is checked
+is code, and runs as whoever asks, in this process and in no other.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 import json
 import math
 import random
@@ -26,7 +25,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from genworkers import models
+from genworkers import models, private_imports
 from genworkers.data import digits
 from genworkers.data.blocks import learnable
 from genworkers.data.dataset import Dataset, split
@@ -62,6 +61,8 @@ def find(target: str) -> type[Recipe[Any]]:
     where, _, name = target.rpartition(":") if ":" in target else (target, "", "")
     if where.endswith(".py"):
         module = _of_file(Path(where))
+    elif name and (beside := Path(where.replace(".", "/") + ".py")).is_file():
+        module = _of_file(beside)
     elif name:
         module = importlib.import_module(where)
     else:
@@ -80,15 +81,14 @@ def find(target: str) -> type[Recipe[Any]]:
 
 def _of_file(path: Path) -> Any:
     expect(path.is_file(), f"There is no file {path}.")
-    # Under a name of its own, made of its bytes: no other module, here or installed, can be taken for it.
-    name = f"genctl_recipe_{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise NotAsExpected(f"{path} cannot be imported.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # pydantic and dataclasses look there for the names that annotations use
-    spec.loader.exec_module(module)
-    return module
+    path = path.resolve()
+    root, module = path.parent, path.stem
+    while (root / "__init__.py").exists():
+        root, module = root.parent, f"{root.name}.{module}"
+    # As a Run does it: under a name of its own, so that no other module, here or installed, can be taken for it.
+    package = f"genctl_code_{hashlib.sha256(bytes(path) + path.read_bytes()).hexdigest()[:32]}"
+    private_imports.add(package, root, module)
+    return importlib.import_module(f"{package}.{module}")
 
 
 @dataclass

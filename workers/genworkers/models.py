@@ -16,30 +16,29 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from genplatform.domain import layout
+from genplatform.domain import exported, layout, recipe_code
+from genplatform.domain.recipe_code import RecipeCode
 from genplatform.errors import BadRequest
 from genplatform.store import Store
+from genworkers import own_recipes
 from genworkers.recipes import registry
 from genworkers.recipes.base import Recipe
 from genworkers.sampler import Sampler
 
 
-def canonical(value: Any) -> bytes:
-    """Return the one JSON text of a value, as bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
 def model_digest(
-    recipe: str, config: Mapping[str, Any], weights: str | None, assets: Mapping[str, bytes] | None = None
+    recipe: str,
+    config: Mapping[str, Any],
+    weights: str | None,
+    assets: Mapping[str, bytes] | None = None,
+    code: RecipeCode | None = None,
 ) -> str:
     """Return the digest of a model version.
 
-    `weights` is the SHA-256 of its safetensors file, if it has one; `assets` are what it was prepared with.
+    `weights` is the SHA-256 of its safetensors file, if it has one; `assets` are what it was prepared with; `code` is
+    its recipe's, where that is not ours.
     """
-    told: dict[str, Any] = {"config": dict(config), "recipe": recipe, "weights": weights}
-    if assets:
-        told["assets"] = asset_digests(assets)
-    return hashlib.sha256(canonical(told)).hexdigest()
+    return exported.model_digest(recipe, config, weights, asset_digests(assets or {}), code)
 
 
 def asset_digests(assets: Mapping[str, bytes]) -> dict[str, str]:
@@ -92,7 +91,8 @@ class LoadedModel:
 
 def load(store: Store, model: Mapping[str, Any], scratch: Path) -> LoadedModel:
     """Fetch and build the model of an order; raises BadRequest when what lies in the store is not that model."""
-    recipe = registry.find(model["recipe"]).configured(model["config"])
+    code = recipe_code.of_card(model.get("code"))
+    recipe = _class_of(store, model, code).configured(model["config"])
     modules = nn.ModuleDict()
     weights, card = None, {}
     if recipe.serve_modules:
@@ -101,7 +101,7 @@ def load(store: Store, model: Mapping[str, Any], scratch: Path) -> LoadedModel:
         card = json.loads(store.read_bytes(f"{model['key']}/{layout.CARD}"))
     recipe.assets = {name: store.read_bytes(f"{model['key']}/{name}") for name in recipe.asset_names}
     # Before a byte of it is used: these weights and this config are what the name stands for.
-    digest = model_digest(model["recipe"], model["config"], weights, recipe.assets)
+    digest = model_digest(model["recipe"], model["config"], weights, recipe.assets, code)
     if digest != model["digest"]:
         raise BadRequest(
             f"The model {_title(model)} in the store is not what was published: its digest is {digest[:12]}..., "
@@ -112,6 +112,20 @@ def load(store: Store, model: Mapping[str, Any], scratch: Path) -> LoadedModel:
         modules = served(recipe, recipe.build())
         modules.load_state_dict(load_file(path))
     return LoadedModel(_title(model), digest, model["recipe"], Sampler(recipe, modules, int(model["tile"])), card)
+
+
+def _class_of(store: Store, model: Mapping[str, Any], code: RecipeCode | None) -> type[Recipe[Any]]:
+    if code is None:
+        return registry.find(model["recipe"])
+
+    def fetch(digest: str, to: Path) -> None:
+        if store.fetch(f"{model['key']}/{layout.CODE}", to).sha256 != digest:
+            raise BadRequest(
+                f"The code of the model {_title(model)} in the store is not what was published.",
+                "Its files were changed or damaged: train or import it again.",
+            )
+
+    return own_recipes.recipe_of(code, fetch)
 
 
 def _title(model: Mapping[str, Any]) -> str:

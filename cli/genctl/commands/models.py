@@ -1,4 +1,4 @@
-"""models ls, show, compare: the published model versions."""
+"""models ls, show, compare, export, import: the published model versions, side by side, and how they leave and come."""
 
 from __future__ import annotations
 
@@ -70,6 +70,9 @@ def show(model: str, as_json: bool) -> None:
             ("model", _ref(found)),
             ("aliases", ", ".join(str(a) for a in found.get("aliases") or [])),
             ("recipe", found.get("recipe")),
+            ("code", _of_card(found, "code", "upload")),
+            ("came as", _came_as(found)),
+            ("licence", text.clean(_of_card(found, "licence") or "")[:80]),
             ("modality", found.get("modality")),
             ("tile", found.get("tile")),
             ("takes", _takes(found)),
@@ -123,6 +126,60 @@ def compare(model: tuple[str, ...], sheet: str | None, as_json: bool) -> None:
         )
     if sheet is not None:
         output.say(f"Their sheets of samples, side by side: {text.clean(sheet)}")
+
+
+@models.command()
+@click.argument("model", shell_complete=session.complete_model)
+@click.argument("to", metavar="DIR|FILE.tar", type=click.Path(path_type=Path))
+@click.option("--licence", metavar="TEXT|FILE", help="On what terms it may be used, such as CC-BY-4.0.")
+@session.json_option
+def export(model: str, to: Path, licence: str | None, as_json: bool) -> None:
+    """Write a model version into a folder, or a tar of one: weights, config, card, lineage, and its recipe's own code.
+
+    Every file's digest, and the version's, is checked on the way. What is there already is not written over.
+    """
+    from genctl import output, text
+
+    with session.client() as client:
+        made = client.export_model(model, to, licence=licence)
+    if as_json:
+        output.emit_json(made)
+        return
+    output.say(text.clean(f"{made['model']} in {made['to']}: {', '.join(made['files'])}"))
+    output.next_steps([("bring it to another platform", f"genctl models import {text.clean(made['to'])}")])
+
+
+@models.command("import")
+@click.argument("path", metavar="DIR|FILE.tar", type=click.Path(path_type=Path))
+@click.option("-n", "--name", help="What it is called here.  [default: the name it had]")
+@session.json_option
+def import_(path: Path, name: str | None, as_json: bool) -> None:
+    """Publish an exported model as the first version of a name that is free here.
+
+    It keeps its digest, and draws the same bytes; its card says where it comes from.
+    """
+    from genctl import bulk, output, text
+
+    with session.client() as client, bulk.upload_data(str(path), quiet=as_json) as sent:
+        found = client.import_model(path, name=name, on_progress=sent)
+    if as_json:
+        output.emit_json(found)
+        return
+    output.say(f"{text.clean(_ref(found))}  {text.clean(found.get('digest'))}")
+    output.next_steps([("look at it", f"genctl models show {text.clean(_ref(found))}")])
+
+
+def _came_as(model: dict[str, Any]) -> str:
+    origin = _of_card(model, "origin")
+    return f"{origin.get('name')}@{origin.get('version')}" if isinstance(origin, dict) else ""
+
+
+def _of_card(model: dict[str, Any], *path: str) -> Any:
+    """Return what stands in the card under nested keys, or None."""
+    found = model.get("card")
+    for key in path:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found
 
 
 def _ref(model: dict[str, Any]) -> str:

@@ -193,12 +193,14 @@ def _with_data(
 ) -> bytes:
     """Say where data lies: by its absolute path on this machine, and for a platform elsewhere by its upload.
 
-    What conditions name is an upload everywhere. A path is seen from the job file's folder, and in --set from here.
+    What conditions name, and the code of a recipe of one's own, is an upload everywhere. A path is seen from the job
+    file's folder, and in --set from here.
     """
     from functools import cache
 
     from genctl.condfiles import with_sent_pictures, with_sent_set
     from genctl.datafiles import with_absolute_set, with_absolute_sources
+    from genctl.recipefiles import with_sent_recipe_set, with_sent_recipes
 
     @cache
     def uploaded(path: str) -> str:
@@ -212,12 +214,18 @@ def _with_data(
             raise NotFound(f"There is no file or folder {path}, which cond names.", "Check the path.")
         return uploaded(path)
 
+    @cache
+    def sent_recipe(recipe: str, base: Path) -> str:
+        return client.upload_recipe(recipe, base, dry_run=wish["dry_run"])
+
     elsewhere = not client.connection.local or bool(session.settings().ray_address)
     name = uploaded if elsewhere else str
     base = Path(file).parent if file not in (None, STDIN) else Path()
     wish["sets"] = tuple(with_absolute_set(one, Path(), name) for one in wish["sets"])
     wish["sets"] = tuple(with_sent_set(one, Path(), sent_picture) for one in wish["sets"])
     body = with_sent_pictures(body, media_type, base, sent_picture)
+    wish["sets"] = tuple(with_sent_recipe_set(one, lambda recipe: sent_recipe(recipe, Path())) for one in wish["sets"])
+    body = with_sent_recipes(body, media_type, lambda recipe: sent_recipe(recipe, base))
     return with_absolute_sources(body, media_type, base, name)
 
 

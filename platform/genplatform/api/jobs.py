@@ -14,11 +14,12 @@ from starlette.responses import JSONResponse, Response
 
 from genplatform.api import told
 from genplatform.api.deps import Page, Query, Ref, Tenant, Wired
-from genplatform.api.shapes import Artifacts, Events, Job, Jobs, LogLines, Submitted, shape
+from genplatform.api.shapes import Artifacts, Diff, Events, Job, Jobs, LogLines, Submitted, shape
 from genplatform.api.uploads import JSON, LINES, YAML, media_type_of
 from genplatform.domain.job import HIGHEST_PRIORITY
 from genplatform.domain.states import JobState
 from genplatform.services import cancel as cancelling
+from genplatform.services import diff as differing
 from genplatform.services import jobs, submit
 from genplatform.services import pause as pausing
 from genplatform.services import resume as resuming
@@ -201,6 +202,12 @@ def list_logs(w: Wired, tenant: Tenant, ref: Ref, query: Annotated[LogsQuery, In
             limit=query.limit,
         )
     )
+
+
+@router.get("/{ref}/diff/{other}", responses=shape(Diff))
+def diff_jobs(w: Wired, tenant: Tenant, ref: Ref, other: Ref) -> JSONResponse:
+    """Tell in what two jobs differ: spec, data, code, versions, model and result."""
+    return JSONResponse(differing.diff(w, tenant, ref, other))
 
 
 @router.get("/{ref}/artifacts", responses=shape(Artifacts))

@@ -39,10 +39,10 @@ def output_content(w: Wired, tenant: Tenant, ref: Ref, index: Index) -> Response
     source, mime, size = outputs.content(w, tenant, ref, index)
     # Its length is told first: a file that breaks off in between is seen to be cut.
     media_type = mime if mime in _INERT_TYPES else "application/octet-stream"
-    return _Content(source, media_type=media_type, headers={"content-length": str(size)})
+    return Content(source, media_type=media_type, headers={"content-length": str(size)})
 
 
-class _Content(StreamingResponse):
+class Content(StreamingResponse):
     """The bytes of an open file, closed whenever its client leaves."""
 
     def __init__(self, source: BinaryIO, **more: Any) -> None:
@@ -50,5 +50,6 @@ class _Content(StreamingResponse):
         super().__init__(iter(lambda: source.read(BLOCK), b""), **more)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, and close the file whatever becomes of that."""
         with self._source:
             await super().__call__(scope, receive, send)

@@ -211,6 +211,22 @@ class Outputs(Shape):
     next: str | None
 
 
+class Difference(Shape):
+    """A field that is not the same in two jobs; null is what one of them does not have."""
+
+    part: str
+    field: str
+    a: Any
+    b: Any
+
+
+class Diff(Shape):
+    """Two jobs, and in what they differ."""
+
+    jobs: list[Job]
+    differences: list[Difference]
+
+
 class ModelVersion(Shape):
     """A published checkpoint."""
 
@@ -261,6 +277,18 @@ class Models(Shape):
     """Model versions."""
 
     models: list[ModelVersion]
+
+
+class ModelFile(Shape):
+    """One of a version's files."""
+
+    path: str
+
+
+class ModelFiles(Shape):
+    """The files of a version: weights, config, card, and what else its recipe keeps."""
+
+    files: list[ModelFile]
 
 
 class RecipeLine(Shape):

@@ -73,5 +73,6 @@ MANIFEST = "manifest.jsonl"
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CARD = "card.json"
+CODE = "code.tar"  # of a recipe of one's own
 # Lists the digests of a checkpoint's other files; its own is the checkpoint's.
 STATE = "state.json"

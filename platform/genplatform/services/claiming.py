@@ -138,6 +138,7 @@ def _shard_order(job: JobRow, shard: ShardRow, version: ModelRow) -> dict[str, A
             "model_digest": version.digest,
             "data_digest": version.data_digest,
             "recipe": version.recipe,
+            "code": (version.card.get("code") or {}).get("sha256"),
             "code_version": version.code_version,
         },
     }

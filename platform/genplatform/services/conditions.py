@@ -8,7 +8,7 @@ from typing import Any
 
 from genplatform.catalog import Transaction
 from genplatform.domain.names import ModelRef
-from genplatform.errors import BadSpec, NotFound, SpecProblem
+from genplatform.errors import BadSpec, SpecProblem
 from genplatform.services.plans import Plan
 from genplatform.spec import MAX_PROBLEMS, Conditions, RecipeBook, at_most
 
@@ -51,17 +51,10 @@ def _schema(
     assert plan.model is not None  # noqa: S101 - of those that wish
     maker = makers.get(plan.model.name)
     if maker is not None and maker.name in plan.needs:
-        return _of_recipe(recipes, str(maker.spec().get("recipe")))
+        return recipes.conditions(str(maker.spec().get("recipe")))
     version = tx.models.find(tenant, plan.model)
     if version is None:
         return None, False
     if "cond" in version.card:
         return version.card["cond"], True
-    return _of_recipe(recipes, version.recipe)
-
-
-def _of_recipe(recipes: RecipeBook, name: str) -> tuple[Mapping[str, Any] | None, bool]:
-    try:
-        return recipes.get(name).get("cond"), True
-    except NotFound:
-        return None, False
+    return recipes.conditions(version.recipe)

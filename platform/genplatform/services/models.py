@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, BinaryIO
 
 from genplatform.errors import NotFound
 from genplatform.services import lookup, present
 from genplatform.services.context import Wiring
+from genplatform.services.outputs import opened
 
 
 def ls(w: Wiring, tenant: str) -> dict[str, Any]:
@@ -38,3 +39,23 @@ def sheet(w: Wiring, tenant: str, ref: str) -> bytes:
             f"There is no sheet of samples of {row.ref}.", "Make some with it: kind: generate, and look at those."
         )
     return w.store.read_bytes(sheets[0].key)
+
+
+def files(w: Wiring, tenant: str, ref: str) -> dict[str, Any]:
+    """Return the names of one version's files in the store; a built-in model has none."""
+    key = _key(w, tenant, ref)
+    names = [] if key is None else [one.removeprefix(f"{key}/") for one in w.store.list(key)]
+    return {"files": [{"path": name} for name in names]}
+
+
+def content(w: Wiring, tenant: str, ref: str, path: str) -> tuple[BinaryIO, int]:
+    """Open one of a version's files, and return it with its size; the caller closes it."""
+    key = _key(w, tenant, ref)
+    if key is None or f"{key}/{path}" not in w.store.list(key):
+        raise NotFound(f"The model {ref!r} has no file {path!r:.200}.", "GET its /files tells which it has.")
+    return opened(w, f"{key}/{path}", f"{path} of {ref}")
+
+
+def _key(w: Wiring, tenant: str, ref: str) -> str | None:
+    with w.catalog.read() as tx:
+        return lookup.model(tx, tenant, ref).key or None

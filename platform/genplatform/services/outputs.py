@@ -48,6 +48,12 @@ def show(w: Wiring, tenant: str, ref: str, index: int) -> dict[str, Any]:
 def content(w: Wiring, tenant: str, ref: str, index: int) -> tuple[BinaryIO, str, int]:
     """Open an item's first file, and return it with its media type and its size; the caller closes it."""
     _, item, key = _find(w, tenant, ref, index)
+    source, size = opened(w, key, f"Item {index}")
+    return source, item["files"][0]["mime"], size
+
+
+def opened(w: Wiring, key: str, what: str) -> tuple[BinaryIO, int]:
+    """Open an object of the store, and return it with its size; the caller closes it."""
     source = w.store.open(key)
     try:
         size = source.seek(0, os.SEEK_END)
@@ -55,9 +61,9 @@ def content(w: Wiring, tenant: str, ref: str, index: int) -> tuple[BinaryIO, str
     except Exception as error:  # client libraries raise errors of their own, of no common kind
         source.close()
         raise Unavailable(
-            f"Item {index} cannot be read from the store: {type(error).__name__}.", "Ask again in a moment."
+            f"{what} cannot be read from the store: {type(error).__name__}.", "Ask again in a moment."
         ) from error
-    return source, item["files"][0]["mime"], size
+    return source, size
 
 
 def _find(w: Wiring, tenant: str, ref: str, index: int) -> tuple[JobRow, dict[str, Any], str]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from genplatform.catalog import JobRow, ShardRow, Transaction
-from genplatform.domain import layout
+from genplatform.domain import layout, recipe_code
 from genplatform.domain.job import JobKind
 from genplatform.domain.keys import ClaimKey, JobKey, RunKey
 from genplatform.domain.states import JobState, ShardState
@@ -37,6 +37,10 @@ def publish_model(w: Wiring, key: RunKey, body: wire.PublishModel) -> dict[str, 
             f"The `cond` of the model's card is no JSON Schema of conditions. {fault}",
             "Leave it out, or publish what the recipe's conditions are.",
         )
+    try:
+        recipe_code.of_card(made.card.get("code"))
+    except ValueError as error:
+        raise BadRequest(f"The model cannot be published: {error}.", "Leave `code` out of its card.") from None
     effects = Effects()
     with w.catalog.write() as tx:
         job = tx.jobs.by_id(key.tenant, key.job_id, lock=True)

@@ -166,7 +166,9 @@ def refuse(w: Wiring, term: int, key: JobKey, ending: Ending) -> None:
 
 def pool_of(tenant: str, model: ModelRow) -> str:
     """Return the pool whose workers hold this version under this code."""
-    return pool_id(tenant, model.digest, __version__)
+    code = model.card.get("code")
+    # The digest covers a recipe's own code too; said once more, for it must never be shared.
+    return pool_id(tenant, model.digest, f"{__version__}\n{code['sha256']}" if code else __version__)
 
 
 def pool_order(w: Wiring, tx: Transaction, tenant: str, model: ModelRow, api_url: str) -> dict[str, Any]:
@@ -194,6 +196,7 @@ def model_order(model: ModelRow) -> dict[str, Any]:
         "digest": model.digest,
         "key": model.key,
         "recipe": model.recipe,
+        "code": model.card.get("code"),
         "modality": model.modality,
         "config": model.config,
         "tile": model.tile,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterable, Mapping
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from jsonschema.exceptions import ValidationError  # type: ignore[import-untyped
 from genplatform.errors import NotFound, SpecProblem, Unavailable
 from genplatform.spec.words import FieldPath, Found, dotted, nearest, shown, suggestion
 
+ENTRY_POINTS = "genctl.recipes"
 _DESCRIPTIONS = ("recipes", "builtin.json")
 _MOST_PROBLEMS = 50
 # How many sets of good parameters are remembered, and how long each may be as JSON.
@@ -56,24 +58,29 @@ class RecipeBook:
 
     A descriptor is `{name, modality, summary, trainable, config, cond, formats, tile}`, where
     `config` is the JSON Schema of the recipe's parameters and `cond` that of one item's
-    condition, or None.
+    condition, or None. Of recipes that installed packages bring, name and summary are all that is known here.
     """
 
     def __init__(self, descriptors: Iterable[Mapping[str, Any]]) -> None:
-        self._by_name = {str(d["name"]): dict(d) for d in sorted(descriptors, key=lambda d: str(d["name"]))}
+        by_name = {str(d["name"]): dict(d) for d in descriptors}
+        self._by_name = {name: by_name[name] for name in sorted(by_name)}
         self._validators = {name: Draft202012Validator(d.get("config") or {}) for name, d in self._by_name.items()}
         self._known_good: set[tuple[str, str]] = set()
 
     @classmethod
     def builtin(cls) -> RecipeBook:
-        """Return the recipes that genctl brings. Raises Unavailable when their descriptions cannot be read."""
+        """Return the recipes that genctl brings, and those of installed packages.
+
+        Raises Unavailable when their descriptions cannot be read.
+        """
         found = find_spec("genworkers")  # finds the package's folder; imports nothing
         folders = list(found.submodule_search_locations or ()) if found else []
         if not folders:
             raise Unavailable("The package genworkers is not installed.", "Install genctl again, with all its parts.")
         path = Path(folders[0], *_DESCRIPTIONS)
         try:
-            return cls(json.loads(path.read_text(encoding="utf-8"))["recipes"])
+            ours = json.loads(path.read_text(encoding="utf-8"))["recipes"]
+            return cls([*_installed(), *ours])  # ours last: nobody takes their place
         except (OSError, ValueError, KeyError, TypeError) as error:
             message = f"The descriptions of the built-in recipes cannot be read: {type(error).__name__} in {path}."
             raise Unavailable(message, "Install genctl again.") from error
@@ -89,6 +96,11 @@ class RecipeBook:
     def is_trainable(self, name: str) -> bool:
         """Tell whether models of the recipe are trained. Raises NotFound."""
         return bool(self._found(name).get("trainable", True))
+
+    def conditions(self, name: str) -> tuple[dict[str, Any] | None, bool]:
+        """Return the JSON Schema of one item's condition, and whether it is known: of ours alone it is."""
+        found = self._by_name.get(name, {})
+        return copy.deepcopy(found.get("cond")), "cond" in found
 
     def _found(self, name: str) -> dict[str, Any]:
         if name not in self._by_name:
@@ -123,6 +135,14 @@ class RecipeBook:
         if not found and len(self._known_good) < _MOST_KNOWN and len(asked[1]) < _LONGEST_KNOWN:
             self._known_good.add(asked)
         return sorted(found[:_MOST_PROBLEMS], key=lambda f: f.problem.path)
+
+
+def _installed() -> list[dict[str, Any]]:
+    """Return what is known of the recipes that installed packages bring as entry points, none of which is imported."""
+    return [
+        {"name": point.name, "summary": f"From the installed package {point.dist.name if point.dist else '?'}."}
+        for point in metadata.entry_points(group=ENTRY_POINTS)
+    ]
 
 
 def _found(error: ValidationError, recipe: str) -> list[Found]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from genplatform.domain.recipe_code import CLASS_PATTERN
 from genplatform.spec.kinds import KINDS
 from genplatform.spec.recipes import RecipeBook
 
@@ -39,7 +40,8 @@ def job_file_schema(recipes: RecipeBook) -> dict[str, Any]:
 def _put_recipes(train: dict[str, Any], definitions: dict[str, Any], recipes: RecipeBook) -> None:
     """Tie `params` to the recipe that is named."""
     names = [name for name in recipes.names() if recipes.get(name).get("trainable", True)]
-    train["properties"]["recipe"]["enum"] = names
+    # Or code: as `genctl submit` is given it, or as it was sent.
+    train["properties"]["recipe"]["anyOf"] = [{"enum": names}, {"pattern": f":{CLASS_PATTERN}$"}]
     train["allOf"] = []
     for name in names:
         config = recipes.get(name).get("config") or {}

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
 
+from genplatform.domain import recipe_code
 from genplatform.domain.names import NAME_PATTERN, RESERVED_MODELS
 from genplatform.errors import NotFound, SpecProblem
 from genplatform.spec.common import MOST_STEPS, JobSpec, Name, Resources, Workers, default_of, worker_range
@@ -25,9 +26,15 @@ def _not_reserved(name: str) -> str:
 
 
 def _recipe_problem(name: str, recipes: RecipeBook) -> SpecProblem | None:
+    if recipe_code.parse(name) is not None:
+        return None  # it is code, which only a Run's own process imports: its parameters are checked there
     if name not in recipes.names() and any(mark in name for mark in ":./\\"):
-        hint = f"Recipes that exist: {', '.join(recipes.names())}."
-        return SpecProblem(f"{NOT_YET}: a recipe of your own, {shown(name)}.", "recipe", hint=hint)
+        hint = (
+            "`genctl submit` sends the code of package.module:Class, and of ./file.py:Class, ahead by itself. "
+            f"Built-in: {', '.join(recipes.names())}."
+        )
+        message = f"The recipe {shown(name)} is not built in, and its code was not sent."
+        return SpecProblem(message, "recipe", hint=hint)
     try:
         if recipes.is_trainable(name):
             return None
@@ -57,7 +64,8 @@ class TrainSpec(JobSpec):
 
     kind: Literal["train"] = Field(default="train", description="Train a model.")
     recipe: Annotated[str, WithJsonSchema({"type": "string"})] = Field(
-        description="The model family, by its built-in name: see `genctl recipes ls`."
+        description="The model family: a built-in name (see `genctl recipes ls`), or a recipe of your own, as "
+        "package.module:Class beside the job file or ./file.py:Class, whose code `genctl submit` sends."
     )
     data: Data = Field(default_factory=default_of(Data()), description="What the model learns from.")
     split: Split = Field(default_factory=default_of(Split()), description="The shares of the data.")
@@ -103,13 +111,14 @@ class TrainSpec(JobSpec):
             problem = _recipe_problem(recipe, recipes)
             if problem is not None:
                 found.append(Found(problem, ("recipe",)))
-            elif isinstance(params, dict):
+            elif isinstance(params, dict) and recipe in recipes.names():
                 found.extend(recipes.find_in_params(recipe, params))
         return found
 
     def default_name(self) -> str:
         """Return the model's name, else the recipe's."""
-        return self.publish or self.recipe
+        code = recipe_code.parse(self.recipe)
+        return self.publish or (self.recipe if code is None else code.cls.lower().strip("_")[:63] or "recipe")
 
     def completed(self, name: str) -> TrainSpec:
         """Return the spec with `name`, publishing under it where it said nothing else."""

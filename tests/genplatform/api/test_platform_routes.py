@@ -161,6 +161,17 @@ def test_cancelling_ends_a_job_and_its_events_tell(api: TestClient) -> None:
     assert [e["id"] for e in first["events"] + later["events"]] == [str(e.id) for e in events]
 
 
+def test_two_jobs_are_told_apart(api: TestClient) -> None:
+    submit(api)
+    submit(api, NOISE.replace("some-noise", "other-noise").replace("seed: 7", "seed: 8"))
+
+    found = shapes.Diff.model_validate(api.get("/api/v1/jobs/some-noise/diff/other-noise").json())
+
+    assert [job.name for job in found.jobs] == ["some-noise", "other-noise"]
+    assert [d.model_dump() for d in found.differences] == [{"part": "spec", "field": "seed", "a": 7, "b": 8}]
+    assert api.get("/api/v1/jobs/some-noise/diff/nobody").status_code == 404
+
+
 def test_a_job_that_did_nothing_has_no_logs_artifacts_or_outputs(api: TestClient) -> None:
     (job,) = submit(api).json()["jobs"]
     at = f"/api/v1/jobs/{job['id']}"

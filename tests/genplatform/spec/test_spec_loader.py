@@ -275,7 +275,7 @@ def test_what_is_no_reference_to_a_model_is_told(problems_of: Any, reference: st
         ("kind: train", "recipe is missing", "genctl recipes ls"),
         ("kind: train\nrecipe: gann", "no recipe 'gann'", "Did you mean 'gan'?"),
         ("kind: train\nrecipe: diffusion", "no recipe 'diffusion'", "gan, noise"),
-        ("kind: train\nrecipe: my.module:Class", "not supported yet: a recipe of your own", "gan, noise"),
+        ("kind: train\nrecipe: my.module:Class", "is not built in, and its code was not sent", "gan, noise"),
         ("kind: train\nrecipe: noise", "cannot be trained", "noise@1"),
         ("kind: generate\ncount: 1", "model is missing", "NAME@3"),
         ("kind: generate\nmodel: m", "count is missing", "How many"),

@@ -81,3 +81,21 @@ def test_a_missing_package_of_workers_is_told(monkeypatch: pytest.MonkeyPatch) -
 
     with pytest.raises(Unavailable, match="not installed"):
         RecipeBook.builtin()
+
+
+def test_a_recipe_of_an_installed_package_may_be_named_and_is_not_imported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    info = tmp_path / "nice_recipes-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: nice-recipes\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[genctl.recipes]\nnice = no_such_module:Nice\ngan = no_such_module:Gan\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    book = RecipeBook.builtin()
+
+    assert book.show("nice")["summary"] == "From the installed package nice-recipes."
+    assert book.is_trainable("nice")
+    assert book.check_params("nice", {"anything": 1}) == []
+    assert book.conditions("nice") == (None, False)
+    assert book.show("gan")["summary"] != "From the installed package nice-recipes."

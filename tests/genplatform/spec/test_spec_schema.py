@@ -29,6 +29,8 @@ def test_the_schema_is_one_and_takes_the_example() -> None:
     ("document", "is_good"),
     [
         ({"kind": "train", "recipe": "gan"}, True),
+        ({"kind": "train", "recipe": f"upload:{'0a' * 32}/mine:Mine", "params": {"own": 1}}, True),
+        ({"kind": "train", "recipe": "gann"}, False),
         ({"kind": "train", "recipe": "gan", "params": {"inner": {"depth": 2}}}, True),
         ({"kind": "generate", "model": "m@3", "count": 2, "resources": {"workers": "1..8"}}, True),
         ({"kind": "train", "recipe": "gan", "timeout": "2h", "progress_timeout": 90, "deadline": "1.5d"}, True),

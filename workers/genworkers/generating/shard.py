@@ -95,6 +95,7 @@ def _told(sampler: Sampler, wishes: Sequence[Wish]) -> Iterator[dict[str, Any] |
 
 def _origin(lineage: Mapping[str, Any], index: int, seed: int, cond: Mapping[str, Any] | None) -> dict[str, Any]:
     wished = {} if cond is None else {"cond": dict(cond)}
+    code = {"code": lineage["code"]} if lineage.get("code") else {}
     return {
         "job": lineage["job"],
         "item": index,
@@ -104,6 +105,7 @@ def _origin(lineage: Mapping[str, Any], index: int, seed: int, cond: Mapping[str
         "model_digest": lineage["model_digest"],
         "data_digest": lineage["data_digest"],
         "recipe": lineage["recipe"],
+        **code,
         "code_version": lineage["code_version"],
     }
 

@@ -150,6 +150,7 @@ class Replica:
 
     def _encoded(self, seed: int, payload: Payload, told: Mapping[str, Any], ask: Ask) -> File:
         condition = self._model.sampler.condition(ask.cond)
+        code = self._model.card.get("code")
         wished = {} if condition is None else {"cond": condition.model_dump(mode="json", by_alias=True)}
         origin = {
             "endpoint": self._order["endpoint"],
@@ -159,6 +160,7 @@ class Replica:
             "model_digest": self._model.digest,
             "data_digest": self._model.card.get("data_digest"),
             "recipe": self._model.recipe,
+            **({"code": code["sha256"]} if code else {}),
             "code_version": code_version(),
         }
         return self._model.sampler.recipe.encode(payload, ask.form, origin)._replace(told=told)

@@ -19,8 +19,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.amp import GradScaler
 
+from genplatform.domain.exported import canonical
 from genplatform.domain.layout import STATE
-from genworkers.models import canonical, file_sha256
+from genworkers.models import file_sha256
 from genworkers.recipes.base import Recipe
 from genworkers.training.gang import ALONE, Gang
 from genworkers.training.state import TrainState, Window, rates_of

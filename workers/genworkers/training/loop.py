@@ -18,14 +18,13 @@ from torch import Tensor
 
 from genplatform.domain.seeds import item_seed
 from genplatform.errors import BadRequest, NotFound
-from genworkers import models
+from genworkers import models, own_recipes
 from genworkers.context import RunContext, SavedCheckpoint
 from genworkers.data.augment import Augment
 from genworkers.data.blocks import learnable
 from genworkers.data.dataset import Dataset, Order, split
 from genworkers.data.sources import open_source
 from genworkers.images import pictures
-from genworkers.recipes import registry
 from genworkers.recipes.base import IMAGE, TEXT, DataFacts, Recipe
 from genworkers.sampler import Sampler
 from genworkers.scratch import scratch
@@ -75,7 +74,7 @@ def train(job: TrainJob, ctx: RunContext, *, clock: Callable[[], float], rank: i
 class _Loop:
     def __init__(self, job: TrainJob, ctx: RunContext, clock: Callable[[], float], rank: int, world_size: int) -> None:
         self.ctx, self.gang = ctx, Gang(rank, world_size)
-        recipe = registry.find(job.recipe)
+        recipe = own_recipes.recipe_named(job.recipe, job.fetch)
         if not recipe.trainable:
             raise BadRequest(
                 f"The recipe {job.recipe!r} has nothing to train.", "Generate with its built-in model instead."
@@ -104,7 +103,7 @@ class _Loop:
         self.order = Order(parts["train"], self.recipe.batch_size, ctx.seed)
         self.job = job.with_steps(len(parts["train"]), self.recipe.batch_size)
         self.ctx.log(
-            f"Training the recipe {job.recipe} for {self.job.steps:,} steps of {self.recipe.batch_size} items."
+            f"Training the recipe {self.recipe.name} for {self.job.steps:,} steps of {self.recipe.batch_size} items."
         )
         self.state = restored or TrainState.fresh(self.recipe, ctx.seed)
         refuse_other_starts(self.gang, self.state.step)

@@ -11,11 +11,12 @@ from typing import Any
 import numpy
 import torch
 
-from genplatform.domain import layout
+from genplatform.domain import layout, recipe_code
 from genplatform.errors import Conflict, NotFound
 from genplatform.store import Store, Stored
 from genworkers import models
 from genworkers.context import patiently
+from genworkers.data.fetching import uploads_of
 from genworkers.training.loop import Trained
 from genworkers.version import code_version
 
@@ -31,10 +32,14 @@ def publish_model(
     recipe, state = trained.recipe, trained.state
     config = recipe.config.model_dump(mode="json")
     weights = models.write_weights(recipe, state.modules, folder / layout.WEIGHTS)
-    digest = models.model_digest(recipe.name, config, weights, recipe.assets)
     for name, data in recipe.assets.items():
         (folder / name).write_bytes(data)
-    card = _card(order, trained, config, weights, digest)
+    code = recipe_code.parse(order["recipe"])
+    if code is not None:
+        # Beside its weights: a model is drawn from for longer than what was sent ahead need be kept.
+        uploads_of(order["store_url"], tenant)(code.digest, folder / layout.CODE)
+    digest = models.model_digest(recipe.name, config, weights, recipe.assets, code)
+    card = _card(order, trained, config, weights, digest) | ({"code": code.as_json()} if code else {})
     for name, told in ((layout.CONFIG, config), (layout.CARD, card)):
         (folder / name).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     key = layout.model(tenant, digest)

@@ -85,7 +85,7 @@ class Gateway:
     def _condition(self, asked: ImagesAsked, route: Route) -> dict[str, Any] | None:
         if not asked.prompt.strip():
             return None
-        return condition(asked.prompt, route.cond or self._recipes.get(route.recipe).get("cond"))
+        return condition(asked.prompt, route.cond or self._recipes.conditions(route.recipe)[0])
 
     def _find(self, tenant: str, model: str) -> Route:
         try:

@@ -1,0 +1,260 @@
+"""A model that leaves one platform and comes to another is the same model: its digest, and every byte that it draws."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genctl.exports import archived, export
+from genctl.recipecode import located, packed
+from genplatform.catalog import Catalog, migrate
+from genplatform.domain import exported, layout
+from genplatform.errors import BadRequest, Conflict, NotFound
+from genplatform.queues.memory import MemoryQueues
+from genplatform.services import imports
+from genplatform.services import models as registry
+from genplatform.services.context import Wiring
+from genplatform.services.runs import model_order
+from genplatform.spec import RecipeBook
+from genplatform.store import Store
+from genworkers import models
+from genworkers.images import payload_sha256
+from genworkers.training.actor import RunActor
+
+Order = Callable[..., dict[str, Any]]
+EXAMPLE = Path(__file__).parents[2] / "examples" / "custom_recipe"
+TENANT = "default"
+
+
+def wired(folder: Path) -> Wiring:
+    folder.mkdir()
+    database = f"sqlite:///{folder / 'catalog.db'}"
+    migrate.upgrade(database)
+    catalog = Catalog(database)
+    store = Store((folder / "store").as_uri())
+    book = RecipeBook.builtin()
+    return Wiring(catalog, MemoryQueues(lambda: 9.0), store, book, "secret", lambda: 9.0, lambda below: 0)
+
+
+class Here:
+    """What export asks of a client, answered by the services of a platform in this process."""
+
+    def __init__(self, w: Wiring) -> None:
+        self.w = w
+
+    def model(self, ref: str) -> dict[str, Any]:
+        return json.loads(json.dumps(registry.show(self.w, TENANT, ref)))
+
+    def model_files(self, ref: str) -> list[str]:
+        return [file["path"] for file in registry.files(self.w, TENANT, ref)["files"]]
+
+    def download_model_file(self, ref: str, name: str, to: Path) -> None:
+        source, _ = registry.content(self.w, TENANT, ref, name)
+        with source, to.open("wb") as file:
+            shutil.copyfileobj(source, file)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Wiring:
+    return wired(tmp_path / "here")
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Wiring:
+    return wired(tmp_path / "there")
+
+
+@pytest.fixture(params=["gan", "gaussian:Gaussian"])
+def trained(request: pytest.FixtureRequest, here: Wiring, platform: Any, run_order: Order) -> str:
+    """A model of a built-in recipe, and one of a recipe of one's own, that `here` has published."""
+    return publish(here, platform, run_order, request.param)
+
+
+def publish(w: Wiring, platform: Any, run_order: Order, recipe: str) -> str:
+    changes: dict[str, Any] = {"store_url": w.store.url, "budget": {"steps": 4}, "recipe": recipe}
+    if ":" in recipe:
+        with packed(located(recipe, EXAMPLE)) as (code, file):
+            w.store.put_bytes(layout.upload(TENANT, code.digest), file.read())
+        changes |= {"recipe": str(code), "params": {}}
+    actor = RunActor(run_order(platform.url, **changes))
+    actor.start()
+    assert actor.join() == "published"
+    made = platform.bodies("/publish")[-1]["model"]
+    values = made | {"job_id": "j_abc", "code_version": "0.1.0", "created_at": 1.0}
+    with w.catalog.write() as tx:
+        tx.models.publish(TENANT, "mine", values)
+    return "mine@1"
+
+
+def drawn(w: Wiring, ref: str, scratch: Path) -> list[str]:
+    with w.catalog.read() as tx:
+        (row,) = [one for one in tx.models.all(TENANT) if one.ref == ref]
+    scratch.mkdir()
+    model = models.load(w.store, model_order(row), scratch)
+    return [payload_sha256(one) for one in model.sampler.draw([1, 2, 3])]
+
+
+def brought(w: Wiring, path: Path, name: str | None = None) -> dict[str, Any]:
+    with archived(path) as (own, digest, file):
+        w.store.put_bytes(layout.upload(TENANT, digest), file.read())
+        return imports.import_model(w, TENANT, name=name or own, upload=digest)
+
+
+@pytest.mark.parametrize("to", ["out", "out.tar"])
+def test_a_model_that_was_brought_draws_the_same_bytes(
+    here: Wiring, there: Wiring, trained: str, tmp_path: Path, to: str
+) -> None:
+    made = export(Here(here), "mine", tmp_path / to, "CC-BY-4.0")  # type: ignore[arg-type]
+
+    came = brought(there, tmp_path / to)
+
+    before, after = (Here(w).model("mine@1") for w in (here, there))
+    assert made["digest"] == came["digest"] == before["digest"]
+    assert drawn(there, "mine@1", tmp_path / "b") == drawn(here, "mine@1", tmp_path / "a")
+    same = ("recipe", "modality", "tile", "config", "metrics", "data_digest")
+    assert {key: after[key] for key in same} == {key: before[key] for key in same}
+    origin = after["card"]["origin"]
+    assert (origin["name"], origin["version"], origin["job_id"]) == ("mine", 1, "j_abc")
+    assert (came["job_id"], after["card"]["licence"]) == (None, "CC-BY-4.0\n")
+    again = export(Here(there), "mine@1", tmp_path / "again", None)  # type: ignore[arg-type]
+    assert {name: digest for name, digest in again["files"].items() if name != layout.CARD} == {
+        name: digest for name, digest in made["files"].items() if name != layout.CARD
+    }
+
+
+def test_the_same_archive_twice_is_one_version_and_a_taken_name_is_told(
+    here: Wiring, platform: Any, run_order: Order, tmp_path: Path
+) -> None:
+    publish(here, platform, run_order, "gan")
+    export(Here(here), "mine", tmp_path / "out", None)  # type: ignore[arg-type]
+
+    with pytest.raises(Conflict, match="There is a model 'mine' already"):
+        brought(here, tmp_path / "out")
+    first, again = (brought(here, tmp_path / "out", "other") for _ in range(2))
+
+    assert first == again
+    assert [one["name"] for one in registry.ls(here, TENANT)["models"]] == ["mine", "noise", "other"]
+    with pytest.raises(BadRequest, match="cannot name a model"):
+        brought(here, tmp_path / "out", "noise")
+
+
+def rewritten(folder: Path, name: str, **changes: Any) -> None:
+    """Change a JSON file, and what lineage.json says of its digest: only what is covered otherwise can tell."""
+    told = json.loads((folder / name).read_text()) | changes
+    (folder / name).write_text(json.dumps(told))
+    lineage = json.loads((folder / exported.LINEAGE).read_text())
+    if name != exported.LINEAGE:
+        lineage["files"][name] = models.file_sha256(folder / name)
+        (folder / exported.LINEAGE).write_text(json.dumps(lineage))
+
+
+def flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "weights": (lambda f: flipped(f / layout.WEIGHTS), "model.safetensors has the SHA-256"),
+    "config": (lambda f: rewritten(f, layout.CONFIG, latent_dim=9), "its config, weights and code have the digest"),
+    "recipe": (
+        lambda f: rewritten(f, exported.LINEAGE, model=_model(f) | {"recipe": "flow"}),
+        "its config, weights and code have the digest",
+    ),
+    "tile": (lambda f: rewritten(f, layout.CARD, tile=3), "do not say the same tile"),
+    "format": (lambda f: rewritten(f, exported.LINEAGE, format=2), "not of format 1"),
+    "more": (lambda f: (f / "extra.py").write_text("import os"), "'extra.py' is no file that lineage.json lists"),
+    "less": (lambda f: (f / layout.WEIGHTS).unlink(), "lacks the file 'model.safetensors'"),
+    "code": (
+        lambda f: rewritten(f, layout.CARD, code={"sha256": "0" * 64, "module": "m", "class": "C"}),
+        "code.tar is not the code that its card names",
+    ),
+    "import": (lambda f: rewritten(f, layout.CARD, code={"module": "os"}), "names no recipe's code"),
+    "json": (lambda f: (f / exported.LINEAGE).write_text("{"), "lineage.json cannot be read"),
+}
+
+
+def _model(folder: Path) -> dict[str, Any]:
+    model: dict[str, Any] = json.loads((folder / exported.LINEAGE).read_text())["model"]
+    return model
+
+
+def test_what_was_changed_on_the_way_is_refused_here_and_on_the_platform(
+    here: Wiring, there: Wiring, platform: Any, run_order: Order, tmp_path: Path
+) -> None:
+    publish(here, platform, run_order, "gan")
+    export(Here(here), "mine", tmp_path / "out", None)  # type: ignore[arg-type]
+
+    for name, (damage, message) in DAMAGE.items():
+        folder = tmp_path / name
+        shutil.copytree(tmp_path / "out", folder)
+        damage(folder)
+        with pytest.raises(BadRequest) as at_the_client, archived(folder):
+            pass
+        with tarfile.open(tmp_path / "x.tar", "w") as tar:
+            for path in sorted(folder.iterdir()):
+                tar.add(path, path.name)
+        digest = models.file_sha256(tmp_path / "x.tar")
+        there.store.put_file(tmp_path / "x.tar", layout.upload(TENANT, digest))
+        with pytest.raises(BadRequest) as at_the_platform:
+            imports.import_model(there, TENANT, name="x", upload=digest)
+        assert message in at_the_client.value.message, name
+        assert message in at_the_platform.value.message, name
+
+    assert [one["name"] for one in registry.ls(there, TENANT)["models"]] == ["noise"]
+    assert there.store.list("models") == []
+
+
+def test_a_recipe_that_is_not_known_there_is_told_before_anything_is_kept(
+    here: Wiring, there: Wiring, platform: Any, run_order: Order, tmp_path: Path
+) -> None:
+    publish(here, platform, run_order, "gan")
+    export(Here(here), "mine", tmp_path / "out", None)  # type: ignore[arg-type]
+    book = RecipeBook([{"name": "flow", "config": {}}])
+    poor = Wiring(there.catalog, there.queues, there.store, book, "s", there.clock, there.randbelow)
+
+    with pytest.raises(BadRequest, match="of the recipe 'gan', which is not known here"):
+        brought(poor, tmp_path / "out")
+
+
+def test_an_archive_that_was_not_sent_is_told(there: Wiring) -> None:
+    with pytest.raises(NotFound, match="There is no upload"):
+        imports.import_model(there, TENANT, name="x", upload="0" * 64)
+
+
+def test_what_is_there_already_is_not_written_over(
+    here: Wiring, platform: Any, run_order: Order, tmp_path: Path
+) -> None:
+    publish(here, platform, run_order, "gan")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("kept")
+    (tmp_path / "file.tar").write_text("kept")
+
+    for to in ("full", "file.tar", "full/mine.txt"):
+        with pytest.raises(Conflict, match="is there already"):
+            export(Here(here), "mine", tmp_path / to, None)  # type: ignore[arg-type]
+    with pytest.raises(BadRequest, match="noise@1 is built in"):
+        export(Here(here), "noise", tmp_path / "noise", None)  # type: ignore[arg-type]
+
+    assert (tmp_path / "file.tar").read_text() == (tmp_path / "full" / "mine.txt").read_text() == "kept"
+    assert not (tmp_path / "noise").exists()
+    assert not list(tmp_path.glob(".genctl-export-*"))
+
+
+def test_a_store_that_gives_other_bytes_exports_nothing(
+    here: Wiring, platform: Any, run_order: Order, tmp_path: Path
+) -> None:
+    publish(here, platform, run_order, "gan")
+    key = next(key for key in here.store.list("models") if key.endswith(layout.WEIGHTS))
+    here.store.put_bytes(key, b"other")
+
+    with pytest.raises(BadRequest, match="its config, weights and code have the digest"):
+        export(Here(here), "mine", tmp_path / "out", None)  # type: ignore[arg-type]
+
+    assert not (tmp_path / "out").exists()
