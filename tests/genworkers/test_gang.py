@@ -69,7 +69,7 @@ def points(folder: Path) -> dict[int, dict[str, float]]:
     return found
 
 
-@pytest.mark.parametrize("recipe", ["flow", "vae", "gan"])
+@pytest.mark.parametrize("recipe", ["vae", "gan", pytest.param("flow", marks=pytest.mark.soak)])
 def test_two_workers_train_the_model_of_one_up_to_the_order_of_floats(
     gangs: Gangs, tmp_path: Path, recipe: str
 ) -> None:
@@ -107,6 +107,7 @@ def test_two_workers_of_which_one_is_killed_go_on_to_what_they_would_have_made(
     assert (parted / "metrics").read_text() == (whole / "metrics").read_text()
 
 
+@pytest.mark.soak
 def test_all_workers_stop_before_the_step_at_which_the_leader_is_told_to_and_go_on_to_the_same(
     gangs: Gangs, tmp_path: Path
 ) -> None:
