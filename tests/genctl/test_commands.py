@@ -47,6 +47,8 @@ RECIPE = {
     "name": "gan",
     "modality": "image",
     "summary": "The dense GAN.",
+    "first_stage": "vqvae",
+    "worker_dependent": "BatchNorm is of one worker.",
     "config": {
         "properties": {
             "latent_dim": {"type": "integer", "minimum": 1, "default": 100, "description": "Width."},
@@ -137,7 +139,10 @@ WORDS = {
     "models ls": ["digits-gan@1", "gan", "loss_d=0.6123", "efefefefefef"],
     "models show digits-gan@1": ["ef" * 32, "64", "class: zero, one", "genctl endpoints create"],
     "recipes ls": ["The dense GAN."],
-    "recipes show gan": ["latent_dim", "integer 1..", "100", "Width.", "height      integer 1..  null", "Which one."],
+    "recipes show gan": [
+        *("latent_dim", "integer 1..", "100", "Width.", "height      integer 1..  null", "Which one."),
+        *("a model of vqvae", "BatchNorm is of one worker."),
+    ],
     "endpoints ls": ["digits", "1/1..2", "http://127.0.0.1:1/v1"],
     "endpoints show digits": ["curl -s", "$GENCTL_API_KEY", "picture.png"],
     "status": ["catalog", "up"],

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
 from digit_judge import Judge
+from learning import Learned, as_first_stage, drawn, learned
 from torch import Tensor
-
-from genworkers import models
-from genworkers.data.dataset import Order, split_indices
-from genworkers.data.sources import open_source
-from genworkers.recipes import registry
-from genworkers.sampler import Sampler
-from genworkers.training.evaluation import evaluate
-from genworkers.training.loop import facts_of
-from genworkers.training.state import EngineStep, TrainState
 
 pytestmark = pytest.mark.soak
 
@@ -27,24 +20,18 @@ def judge() -> Judge:
     return Judge()
 
 
-def learned(name: str, steps: int) -> tuple[Tensor, dict[str, float]]:
-    """Train with the defaults; return 1,280 pictures and what validation says."""
-    dataset: Any = open_source({"source": "digits"})
-    parts = split_indices(len(dataset))
-    recipe = registry.find(name).configured({}, facts_of(dataset))
-    state, order = TrainState.fresh(recipe, 0), Order(parts["train"], recipe.batch_size, 0)
-    engine = EngineStep(state, 0, 0)
-    for step in range(steps):
-        engine.begin(step)
-        recipe.step(dataset.rows(order.batch(step)), engine)
-    sampler = Sampler(recipe, models.served(recipe, state.modules), recipe.tile)
-    drawn = sampler.draw([7919 * i for i in range(1280)])
-    pictures = torch.stack([torch.from_numpy(payload).permute(2, 0, 1) for payload in drawn])
-    return pictures.float() / 127.5 - 1, evaluate(recipe, state, dataset, parts["validation"], 0)
+def pictures_of(learnt: Learned) -> Tensor:
+    """Draw 1,280 pictures."""
+    recipe, state, _ = learnt
+    return drawn(recipe, state, 1280)
+
+
+def smallest_class(judge: Judge, pictures: Tensor) -> float:
+    return float((torch.bincount(judge.classes(pictures), minlength=10) / len(pictures)).min())
 
 
 def test_flow_is_close_to_the_digits_after_400_steps(judge: Judge, record_property: Any) -> None:
-    pictures, _ = learned("flow", 400)
+    pictures = pictures_of(learned("flow", {}, 400))
 
     distance = judge.frechet(pictures)
     record_property("frechet", distance)
@@ -56,7 +43,8 @@ def test_flow_is_close_to_the_digits_after_400_steps(judge: Judge, record_proper
 
 
 def test_a_vae_has_few_bits_per_pixel_after_900_steps(judge: Judge, record_property: Any) -> None:
-    pictures, metrics = learned("vae", 900)
+    learnt = learned("vae", {}, 900)
+    pictures, metrics = pictures_of(learnt), learnt[2]
 
     distance = judge.frechet(pictures)
     record_property("frechet", distance)
@@ -64,3 +52,40 @@ def test_a_vae_has_few_bits_per_pixel_after_900_steps(judge: Judge, record_prope
     assert distance < 7
     assert distance < judge.frechet(judge.gaussian(1280))
     assert (torch.bincount(judge.classes(pictures), minlength=10) / len(pictures)).min() >= 0.01
+
+
+def test_diffusion_is_close_to_the_digits_after_400_steps(judge: Judge, record_property: Any) -> None:
+    pictures = pictures_of(learned("diffusion", {}, 400))
+
+    distance = judge.frechet(pictures)
+    record_property("frechet", distance)
+    assert distance < 3
+    assert distance < judge.frechet(judge.gaussian(1280)) / 2
+    assert smallest_class(judge, pictures) >= 0.01
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("name", "steps"), [("dcgan", 700), ("wgan-gp", 500)])
+def test_a_convolutional_gan_comes_near_the_digits(judge: Judge, record_property: Any, name: str, steps: int) -> None:
+    early, late = (pictures_of(learned(name, {}, count)) for count in (100, steps))
+
+    distance = judge.frechet(late)
+    record_property("frechet", distance)
+    assert distance < 15
+    assert distance < judge.frechet(early)
+    assert smallest_class(judge, late) >= 0.01
+
+
+def test_two_stages_come_near_the_digits_and_far_nearer_than_the_first_alone(
+    judge: Judge, record_property: Any
+) -> None:
+    first = learned("vqvae", {}, 1000)
+    second = learned("vqvae-prior", {}, 500, as_first_stage(first))
+
+    distance, alone = judge.frechet(pictures_of(second)), judge.frechet(pictures_of(first))
+    record_property("frechet", distance)
+    record_property("frechet_of_the_first_stage", alone)
+    assert first[2]["validation_mse"] < 0.05 * float(judge.digits.train.var())
+    assert math.exp(second[2]["validation_nats_per_code"]) < math.exp(second[2]["validation_unigram_nats_per_code"]) / 2
+    assert distance < 4 < alone
+    assert smallest_class(judge, pictures_of(second)) >= 0.01

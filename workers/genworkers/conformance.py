@@ -32,7 +32,7 @@ from genworkers.data.dataset import Dataset, split
 from genworkers.data.sources import open_source
 from genworkers.images import payload_sha256
 from genworkers.recipes import registry
-from genworkers.recipes.base import IMAGE, TEXT, Recipe, RecipeConfig
+from genworkers.recipes.base import IMAGE, TEXT, FirstStage, Recipe, RecipeConfig
 from genworkers.recipes.given import PictureCondition
 from genworkers.sampler import Sampler
 from genworkers.training import checkpoint
@@ -119,8 +119,8 @@ class Suite:
 
     @cached_property
     def made(self) -> Recipe[Any]:
-        """The recipe with its params, fitted to the data and prepared with it."""
-        made = self.recipe.configured(self.params, facts_of(self.source))
+        """The recipe with its params, fitted to the data and its first stage, and prepared."""
+        made = self.recipe.configured(self.params, facts_of(self.source), self.first_stage)
         learnable(made, self.source, split(self.source)[0])
         expect(
             set(made.assets) == set(made.asset_names),
@@ -133,6 +133,14 @@ class Suite:
         again = self.recipe.configured(self.made.config.model_dump(mode="json"))
         again.assets = dict(self.made.assets)
         return again
+
+    @cached_property
+    def first_stage(self) -> FirstStage | None:
+        """A model to build on, of the recipe that there must be one of: with its defaults, and not trained."""
+        if self.recipe.first_stage is None:
+            return None
+        first = registry.find(self.recipe.first_stage).configured({}, facts_of(self.source))
+        return FirstStage("0" * 64, first, models.served(first, TrainState.fresh(first, SEED).modules))
 
     @cached_property
     def trained(self) -> TrainState:

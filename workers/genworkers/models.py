@@ -22,7 +22,7 @@ from genplatform.errors import BadRequest
 from genplatform.store import Store
 from genworkers import own_recipes
 from genworkers.recipes import registry
-from genworkers.recipes.base import Recipe
+from genworkers.recipes.base import FirstStage, Recipe
 from genworkers.sampler import Sampler
 
 
@@ -126,6 +126,14 @@ def _class_of(store: Store, model: Mapping[str, Any], code: RecipeCode | None) -
             )
 
     return own_recipes.recipe_of(code, fetch)
+
+
+def fetch_first_stage(store: Store, model: Mapping[str, Any] | None, scratch: Path) -> FirstStage | None:
+    """Fetch the model that a run builds on, of its order; None where it builds on none. Raises as `load` does."""
+    if model is None:
+        return None
+    loaded = load(store, model, scratch)
+    return FirstStage(loaded.digest, loaded.sampler.recipe, loaded.sampler.modules)
 
 
 def _title(model: Mapping[str, Any]) -> str:

@@ -42,7 +42,14 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         output.emit_json(recipe)
         return
-    output.pairs([("name", recipe.get("name")), ("modality", recipe.get("modality")), ("does", recipe.get("summary"))])
+    said = {
+        "name": recipe.get("name"),
+        "modality": recipe.get("modality"),
+        "does": recipe.get("summary"),
+        "first_stage": f"a model of {recipe['first_stage']}" if recipe.get("first_stage") else None,
+        "worker dependent": recipe.get("worker_dependent"),
+    }
+    output.pairs([(name, value) for name, value in said.items() if value])
     _fields("params", recipe.get("config"), "It takes no params.")
     _fields("cond (of a generate job)", recipe.get("cond"), "It takes no conditions.")
 

@@ -21,6 +21,7 @@ from genplatform.errors import BadRequest, Fenced
 from genplatform.services import wire
 from genplatform.services.context import Effects, Wiring
 from genplatform.services.endings import succeed_job
+from genplatform.services.runs import pinned
 from genplatform.spec import parse_stored, published_name, schema_fault
 
 
@@ -199,15 +200,18 @@ def _done_before(tx: Transaction, job: JobRow) -> int:
 
 
 def _add_version(w: Wiring, tx: Transaction, job: JobRow, made: wire.ModelBody) -> tuple[int | None, str | None]:
-    name = published_name(parse_stored(job.spec))
+    spec = parse_stored(job.spec)
+    name = published_name(spec)
     if name is None:
         return None, None
+    parent = pinned(tx, job, spec)
     values = {
         "recipe": made.recipe,
         "modality": made.modality,
         "config": made.config,
         "tile": made.tile,
         "job_id": job.job_id,
+        "parent_pk": parent.id if parent is not None else None,
         "digest": made.digest,
         "key": made.key,
         "size": made.size,

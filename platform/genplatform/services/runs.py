@@ -79,13 +79,19 @@ def open_queued(
     if job.kind in WITH_MODEL:
         model = pinned(tx, job, spec)
         if model is None:
-            _fail_without_model(w, tx, effects, job)
+            _fail_without_model(w, tx, effects, job, spec)
             return None
         values["model_version_id"] = model.id
     if job.kind == JobKind.GENERATE and model is not None:
         values["pool"] = pool_of(key.tenant, model)
         if not tx.shards.count(job.id):
             tx.shards.plan(key.tenant, job.id, plan_shards(job.total, model.tile, job.spec.get("batch_size")))
+    first_stage = None
+    if job.kind == JobKind.TRAIN and model_ref(spec) is not None:
+        first_stage = pinned(tx, job, spec)
+        if first_stage is None:
+            _fail_without_model(w, tx, effects, job, spec)
+            return None
     tx.jobs.move(job.id, JobState.STARTING, new_run=run.run, only_from={JobState.QUEUED}, **values)
     tx.runs.open(key.tenant, job.id, run.run, term, now)
     tx.events.add(key.tenant, job.id, now, "starting", _said(job, workers, avoid))
@@ -96,6 +102,8 @@ def open_queued(
         order = run_order(w, tx, job, run, api_url)
         if model is not None:
             order["model"] = model_order(model)
+        if first_stage is not None:
+            order["first_stage"] = model_order(first_stage)
         return OpenedRun(run, JobKind(job.kind), None, workers, order)
     pool = pool_of(key.tenant, model)
     offers = [ShardKey(*run, s.number) for s in tx.shards.in_state(job.id, ShardState.PENDING)]
@@ -206,7 +214,11 @@ def model_order(model: ModelRow) -> dict[str, Any]:
 
 
 def pinned(tx: Transaction, job: JobRow, spec: JobSpec) -> ModelRow | None:
-    """Return the version that a Job uses: pinned before, else what a needed job published, else the catalog's."""
+    """Return the version a Job uses: pinned before, else what a needed job published, else the catalog's.
+
+    A generate or evaluate Job's is pinned with its first Run. What a train Job builds on is the same whenever it is
+    looked for, since submit takes a number or a needed job; its pinned version is what it published.
+    """
     if job.model_version_id is not None:
         return tx.models.get(job.model_version_id)
     ref = model_ref(spec)
@@ -220,8 +232,8 @@ def pinned(tx: Transaction, job: JobRow, spec: JobSpec) -> ModelRow | None:
     return tx.models.find(job.tenant_id, ref)
 
 
-def _fail_without_model(w: Wiring, tx: Transaction, effects: Effects, job: JobRow) -> None:
-    purpose = "generate with" if job.kind == JobKind.GENERATE else "judge"
-    message = f"There is no model {job.spec['model']!r} to {purpose}."
+def _fail_without_model(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, spec: JobSpec) -> None:
+    purpose = {JobKind.GENERATE: "generate with", JobKind.TRAIN: "build on"}.get(JobKind(job.kind), "judge")
+    message = f"There is no model {str(model_ref(spec))!r} to {purpose}."
     hint = "`genctl models ls` lists what there is; the jobs it needs may have published another name."
     fail_job(w, tx, effects, job, Ending(Cause.USER_ERROR, message, hint))

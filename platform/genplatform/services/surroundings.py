@@ -90,20 +90,25 @@ def _pruned(row: JobRow) -> NotFound:
 def _model_problems(
     tx: Transaction, tenant: str, plans: Sequence[Plan], in_file: dict[str, Plan], needs: Needs
 ) -> list[SpecProblem]:
-    """Return what is wrong with the models that jobs use: neither there nor promised by a needed job."""
+    """Return what is wrong with the models that jobs use: neither there nor promised by a needed job.
+
+    What a training builds on must be one version besides, whenever one of its Runs starts.
+    """
     missing = tx.models.missing(tenant, [ref for ref in {plan.model for plan in plans} if ref is not None])
-    if not missing:
+    loose = [plan for plan in plans if plan.model in missing or _floats(plan)]
+    if not loose:
         return []
     makers = {plan.publishes: plan.name for plan in reversed(plans) if plan.publishes is not None}
     published = {row.id: published_name(parse_stored(row.spec)) for rows in needs.values() for row in rows}
     problems: list[SpecProblem] = []
-    for plan in plans:
+    for plan in loose:
         ref = plan.model
-        if ref is None or ref not in missing:
-            continue
+        assert ref is not None  # noqa: S101 - of those that use one
         promised = {in_file[name].publishes for name in plan.needs if name in in_file}
         promised |= {published[row.id] for row in needs.get(plan.document_index, ())}
-        if ref.name not in promised:
+        if ref.name not in promised and ref not in missing:
+            problems.append(_floating(tx, tenant, plan, ref))
+        elif ref.name not in promised:
             hint = "" if ref.name in makers else lookup.model_hint(tx, tenant, ref.name)
             problems.append(_model_problem(plan, ref, makers.get(ref.name), hint))
             if len(problems) > MAX_PROBLEMS:
@@ -111,8 +116,25 @@ def _model_problems(
     return problems
 
 
+def _field(plan: Plan) -> str:
+    """Return the field that names the model which a job uses."""
+    return "model" if plan.publishes is None else "first_stage"
+
+
+def _floats(plan: Plan) -> bool:
+    return plan.publishes is not None and plan.model is not None and plan.model.version is None
+
+
+def _floating(tx: Transaction, tenant: str, plan: Plan, ref: ModelRef) -> SpecProblem:
+    newest = tx.models.find(tenant, ref)
+    message = f"{_field(plan)}: {str(ref)!r} may be another version whenever a run of this job starts."
+    hint = f"Write {newest.ref if newest else f'{ref.name}@VERSION'}, or need the job that publishes it."
+    return plan.problem(message, _field(plan), hint)
+
+
 def _model_problem(plan: Plan, ref: ModelRef, maker: str | None, hint: str) -> SpecProblem:
+    field = _field(plan)
     if maker is None:
-        return plan.problem(f"model: there is no model {str(ref)!r}.", "model", hint)
-    message = f"model: there is no model {str(ref)!r} yet, and this job does not wait for the one that makes it."
-    return plan.problem(message, "model", f"Add `needs: [{maker}]`.")
+        return plan.problem(f"{field}: there is no model {str(ref)!r}.", field, hint)
+    message = f"{field}: there is no model {str(ref)!r} yet, and this job does not wait for the one that makes it."
+    return plan.problem(message, field, f"Add `needs: [{maker}]`.")

@@ -62,5 +62,11 @@ def published_name(spec: JobSpec) -> str | None:
 
 
 def model_ref(spec: JobSpec) -> ModelRef | None:
-    """Return the model that the job uses; None for a job that uses none."""
-    return parse_model_ref(spec.model) if isinstance(spec, GenerateSpec | EvaluateSpec) else None
+    """Return the model that the job uses, or that its training builds on; None for a job that uses none."""
+    match spec:
+        case GenerateSpec() | EvaluateSpec():
+            return parse_model_ref(spec.model)
+        case TrainSpec(first_stage=str(first_stage)):
+            return parse_model_ref(first_stage)
+        case _:
+            return None

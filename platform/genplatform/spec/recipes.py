@@ -56,9 +56,11 @@ _BOUNDS = {
 class RecipeBook:
     """The recipes that may be named in a job file.
 
-    A descriptor is `{name, modality, summary, trainable, config, cond, formats, tile}`, where
-    `config` is the JSON Schema of the recipe's parameters and `cond` that of one item's
-    condition, or None. Of recipes that installed packages bring, name and summary are all that is known here.
+    A descriptor is `{name, modality, summary, trainable, config, cond, formats, tile, first_stage,
+    worker_dependent}`, where `config` is the JSON Schema of the recipe's parameters, `cond` that of one
+    item's condition, or None, `first_stage` the recipe of the model that it builds on, or None, and
+    `worker_dependent` why another number of workers trains another model, or None.
+    Of recipes that installed packages bring, name and summary are all that is known here.
     """
 
     def __init__(self, descriptors: Iterable[Mapping[str, Any]]) -> None:
@@ -101,6 +103,10 @@ class RecipeBook:
         """Return the JSON Schema of one item's condition, and whether it is known: of ours alone it is."""
         found = self._by_name.get(name, {})
         return copy.deepcopy(found.get("cond")), "cond" in found
+
+    def first_stage(self, name: str) -> str | None:
+        """Return the recipe of the model that models of this one build on; None where they build on none."""
+        return self._by_name.get(name, {}).get("first_stage")
 
     def _found(self, name: str) -> dict[str, Any]:
         if name not in self._by_name:

@@ -12,6 +12,7 @@ from genplatform.domain.names import NAME_PATTERN, RESERVED_MODELS
 from genplatform.errors import NotFound, SpecProblem
 from genplatform.spec.common import MOST_STEPS, JobSpec, Name, Resources, Workers, default_of, worker_range
 from genplatform.spec.data import Data, Split
+from genplatform.spec.generate import ModelReference
 from genplatform.spec.judged import JUDGED_SCHEMA, Judged, as_judged
 from genplatform.spec.optimization import Budget, Checkpoint, EarlyStopping, Optimization
 from genplatform.spec.recipes import RecipeBook
@@ -23,6 +24,17 @@ def _not_reserved(name: str) -> str:
     if name.casefold() in RESERVED_MODELS:
         raise refuse(f"{shown(name)} is reserved for the built-in model", "Choose another name for the model.")
     return name
+
+
+def _first_stage_problem(name: str, given: Any, recipes: RecipeBook) -> Found | None:
+    wanted = recipes.first_stage(name)
+    if wanted is None and given is not None:
+        problem = SpecProblem(f"The recipe {shown(name)} builds on no other model.", "first_stage", hint="Take it out.")
+        return Found(problem, ("first_stage",))
+    if wanted is not None and given is None:
+        message = f"The recipe {shown(name)} builds on a published model of the recipe {wanted}, and none is named."
+        return Found(SpecProblem(message, "recipe", hint="Say `first_stage: NAME@VERSION` too."), ("recipe",))
+    return None
 
 
 def _recipe_problem(name: str, recipes: RecipeBook) -> SpecProblem | None:
@@ -72,6 +84,11 @@ class TrainSpec(JobSpec):
     params: dict[str, Any] = Field(
         default_factory=dict, description="The recipe's own parameters: see `genctl recipes show RECIPE`."
     )
+    first_stage: ModelReference | None = Field(
+        default=None,
+        description="The published model that a recipe of a second stage builds on: NAME@3, or the NAME that a job "
+        "of `needs` publishes.",
+    )
     budget: Budget = Field(default_factory=default_of(Budget(steps=1000)), description="How long the model learns.")
     optimization: Optimization = Field(
         default_factory=default_of(Optimization()), description="How gradients are made and followed."
@@ -111,7 +128,11 @@ class TrainSpec(JobSpec):
             problem = _recipe_problem(recipe, recipes)
             if problem is not None:
                 found.append(Found(problem, ("recipe",)))
-            elif isinstance(params, dict) and recipe in recipes.names():
+                return found
+            if recipe in recipes.names():
+                stage = _first_stage_problem(recipe, data.get("first_stage"), recipes)
+                found.extend([stage] if stage is not None else [])
+            if isinstance(params, dict) and recipe in recipes.names():
                 found.extend(recipes.find_in_params(recipe, params))
         return found
 

@@ -71,6 +71,14 @@ class DataFacts(NamedTuple):
     sound: SoundShape | None = None
 
 
+class FirstStage(NamedTuple):
+    """The published model that a recipe of a second stage builds on: its digest, and what was published of it."""
+
+    digest: str
+    recipe: Recipe[Any]
+    modules: nn.ModuleDict
+
+
 class File(NamedTuple):
     """One item as a file: its bytes, what they are, how such a file's name ends, and what else is told of it."""
 
@@ -130,28 +138,58 @@ class Recipe(ABC, Generic[C]):
     serve_modules: ClassVar[tuple[str, ...]] = ()  # the part of `build()` that is published
     asset_names: ClassVar[tuple[str, ...]] = ()  # files that `prepare` makes; kept with checkpoints and versions
     assets: Mapping[str, bytes] = MappingProxyType({})  # those files, once they are made or read
+    first_stage: ClassVar[str | None] = None  # the recipe of the model that this one builds on, where it does
 
     def __init__(self, config: C) -> None:
         self.config = config
 
     @classmethod
-    def configured(cls, params: Mapping[str, Any], data: DataFacts | None = None) -> Recipe[C]:
-        """Return the recipe with these parameters, and with what it takes from the data where there is any.
+    def configured(
+        cls, params: Mapping[str, Any], data: DataFacts | None = None, first_stage: FirstStage | None = None
+    ) -> Recipe[C]:
+        """Return the recipe with these parameters, and with what it takes from data and first stage where they are.
 
         Raises pydantic.ValidationError for parameters that the schema refuses, and ValueError for those that
-        are not the data's.
+        are not the data's, and for a first stage that is not of the recipe that it should be.
         """
         config = cls.Config.model_validate(dict(params))
         if data is None:
             return cls(config)  # type: ignore[arg-type]
         if data.modality != cls.modality:
             raise ValueError(f"The recipe {cls.name} learns from {cls.modality} data, and this is {data.modality}.")
-        return cls(cls.fit_to(config, data))  # type: ignore[arg-type]
+        fitted = cls.fit_to(config, data)
+        cls._check_first_stage(first_stage)
+        if first_stage is not None:
+            fitted = cls.fit_to_first_stage(fitted, first_stage)
+        return cls(fitted)  # type: ignore[arg-type]
+
+    @classmethod
+    def _check_first_stage(cls, given: FirstStage | None) -> None:
+        name = given.recipe.name if given is not None else None
+        if name == cls.first_stage:
+            return
+        if cls.first_stage is None:
+            raise ValueError(f"It builds on no first stage, and the job names one, of the recipe {name}.")
+        raise ValueError(
+            f"It builds on a model of the recipe {cls.first_stage}, and the job's first_stage "
+            f"{f'is of {name}' if name else 'names none'}."
+        )
 
     @classmethod
     def fit_to(cls, config: RecipeConfig, data: DataFacts) -> RecipeConfig:
         """Return `config` with what the data tells filled in; families that take nothing return it as it is."""
         return config
+
+    @classmethod
+    def fit_to_first_stage(cls, config: RecipeConfig, first: FirstStage) -> RecipeConfig:
+        """Return `config` with what the first stage tells filled in, so that `build` needs nothing else to know."""
+        return config
+
+    def adopt(self, modules: nn.ModuleDict, first: FirstStage) -> None:
+        """Fill the networks that have the names of the first stage's with its weights; called before the first step."""
+        for name, network in first.modules.items():
+            if name in modules:
+                modules[name].load_state_dict(network.state_dict())
 
     @property
     def batch_size(self) -> int:

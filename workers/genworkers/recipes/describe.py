@@ -26,6 +26,8 @@ def describe(name: str) -> dict[str, Any]:
         "cond": recipe.cond_schema.model_json_schema(by_alias=True) if recipe.cond_schema else None,
         "formats": list(recipe.formats),
         "tile": recipe.tile,
+        "first_stage": recipe.first_stage,
+        "worker_dependent": recipe.worker_dependent or None,
     }
 
 

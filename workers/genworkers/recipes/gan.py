@@ -17,14 +17,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genworkers.recipes.averaging import follow
-from genworkers.recipes.base import Batch, Conditions, DataFacts, EvaluationContext, Recipe, RecipeConfig, StepContext
-from genworkers.recipes.fitting import Side, picture_shape, sized
+from genworkers.recipes.base import Batch, Conditions, EvaluationContext, StepContext
+from genworkers.recipes.fitting import picture_shape
+from genworkers.recipes.picture import PictureConfig, PictureRecipe
 from genworkers.recipes.randomness import normal_rows
 
 Width = Annotated[int, Field(ge=1, le=8192)]
 
 
-class GanConfig(RecipeConfig):
+class GanConfig(PictureConfig):
     """Widths, optimizer and batch. The defaults train 8x8 digits in half a minute on one core."""
 
     latent_dim: int = Field(default=100, ge=1, le=4096, description="Length of the noise that a picture is made of.")
@@ -43,23 +44,15 @@ class GanConfig(RecipeConfig):
         default=0.998, ge=0, lt=1, description="Memory of the moving average of the generator that is published."
     )
     batch_size: int = Field(default=64, ge=2, le=65536, description="Pictures of one training step.")
-    height: Side = Field(default=None, description="Taken from the data.")
-    width: Side = Field(default=None, description="Taken from the data.")
-    channels: int | None = Field(default=None, ge=1, le=4, description="Taken from the data.")
 
 
-class Gan(Recipe[GanConfig]):
+class Gan(PictureRecipe[GanConfig]):
     """Dense generator with BatchNorm against a dense discriminator with dropout."""
 
     name = "gan"
     summary = "Dense GAN for small pictures: trains in half a minute on one CPU core."
     Config = GanConfig
     serve_modules = ("ema",)
-
-    @classmethod
-    def fit_to(cls, config: RecipeConfig, data: DataFacts) -> RecipeConfig:
-        """Take the picture's size from the data; a size that was given must be the data's."""
-        return sized(config, data)
 
     def build(self) -> nn.ModuleDict:
         """Return generator, discriminator, and the generator's moving average (always in evaluation mode)."""

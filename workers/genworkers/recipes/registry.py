@@ -16,12 +16,17 @@ from genworkers.recipes.base import Recipe
 GROUP = "genctl.recipes"
 # One line a family: the name in job files, and the class that is it.
 BUILTIN = {
+    "dcgan": "genworkers.recipes.dcgan:Dcgan",
+    "diffusion": "genworkers.recipes.diffusion:Diffusion",
     "flow": "genworkers.recipes.flow:Flow",
     "gan": "genworkers.recipes.gan:Gan",
     "gpt": "genworkers.recipes.gpt:Gpt",
     "noise": "genworkers.recipes.noise:Noise",
     "pix2pix": "genworkers.recipes.pix2pix:Pix2Pix",
     "vae": "genworkers.recipes.vae:Vae",
+    "vqvae": "genworkers.recipes.vqvae:Vqvae",
+    "vqvae-prior": "genworkers.recipes.vqvae_prior:VqvaePrior",
+    "wgan-gp": "genworkers.recipes.wgan_gp:WganGp",
 }
 
 

@@ -17,16 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genworkers.recipes.averaging import follow
-from genworkers.recipes.base import (
-    Batch,
-    Conditions,
-    DataFacts,
-    EvaluationContext,
-    Recipe,
-    RecipeConfig,
-    StepContext,
-)
-from genworkers.recipes.fitting import Side, picture_shape, sized
+from genworkers.recipes.base import Batch, Conditions, EvaluationContext, StepContext
+from genworkers.recipes.fitting import picture_shape
+from genworkers.recipes.picture import PictureConfig, PictureRecipe
 from genworkers.recipes.randomness import normal_rows, uniform_rows
 
 Width = Annotated[int, Field(ge=1, le=8192)]
@@ -35,7 +28,7 @@ Width = Annotated[int, Field(ge=1, le=8192)]
 _PIXEL_STREAM = 1
 
 
-class VaeConfig(RecipeConfig):
+class VaeConfig(PictureConfig):
     """Widths, levels and optimizer. The defaults train 8x8 digits in a quarter of a minute on one core."""
 
     latent_dim: int = Field(default=16, ge=1, le=4096, description="Numbers that a picture is described by.")
@@ -56,23 +49,15 @@ class VaeConfig(RecipeConfig):
         default="drawn",
         description="How a picture's pixels come of their probabilities: drawn, as the data is, or the mean, smoother.",
     )
-    height: Side = Field(default=None, description="Taken from the data.")
-    width: Side = Field(default=None, description="Taken from the data.")
-    channels: int | None = Field(default=None, ge=1, le=4, description="Taken from the data.")
 
 
-class Vae(Recipe[VaeConfig]):
+class Vae(PictureRecipe[VaeConfig]):
     """Dense encoder and decoder around a Gaussian code. The decoder's moving average is published."""
 
     name = "vae"
     summary = "Variational autoencoder for small pictures, with its likelihood bound in bits per dim."
     Config = VaeConfig
     serve_modules = ("ema_decoder",)
-
-    @classmethod
-    def fit_to(cls, config: RecipeConfig, data: DataFacts) -> RecipeConfig:
-        """Take the picture's size from the data; a size that was given must be the data's."""
-        return sized(config, data)
 
     def build(self) -> nn.ModuleDict:
         """Return encoder and decoder, and the moving averages of both."""

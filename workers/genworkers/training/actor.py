@@ -26,8 +26,9 @@ class RunActor(OneRun):
         # Heavy imports come here, so that the actor answers and beats while they run.
         import torch
 
-        from genworkers.context import PlatformContext
+        from genworkers.context import PlatformContext, patiently
         from genworkers.judging.report import Stopped
+        from genworkers.models import fetch_first_stage
         from genworkers.training.job import TrainJob
         from genworkers.training.loop import train
         from genworkers.training.publish import publish_model
@@ -35,7 +36,9 @@ class RunActor(OneRun):
         torch.set_num_threads(int(self._order["threads"]))
         store = Store(self._order["store_url"])
         ctx = PlatformContext(self._order, store, self._outbox, self._stop, clock=time.time)
-        trained = train(TrainJob.from_order(self._order), ctx, clock=time.monotonic)
+        with scratch("first-stage") as folder:
+            first_stage = patiently(lambda: fetch_first_stage(store, self._order.get("first_stage"), folder))
+        trained = train(TrainJob.from_order(self._order, first_stage), ctx, clock=time.monotonic)
         if trained.stopped is not None:
             return self._let_go(trained.stopped, trained.state.step)
         evaluation = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from genworkers.data.fetching import Fetch, no_uploads, uploads_of
+from genworkers.recipes.base import FirstStage
 
 MOST_POINTS = 200  # of a metric's curve
 
@@ -79,10 +80,14 @@ class TrainJob:
     patience: int = 0
     best: Target | None = None
     publish_best: bool = False
+    first_stage: FirstStage | None = None
 
     @classmethod
-    def from_order(cls, order: Mapping[str, Any]) -> TrainJob:
-        """Read it from what the engine hands to the actor; an older version says nothing of some of it."""
+    def from_order(cls, order: Mapping[str, Any], first_stage: FirstStage | None = None) -> TrainJob:
+        """Read it from what the engine hands to the actor, who has fetched the model that it builds on.
+
+        An older version says nothing of some of it.
+        """
         budget, kept, stopping = order["budget"], order["checkpoint"], order.get("early_stopping")
         best = kept.get("best")
         return cls(
@@ -102,6 +107,7 @@ class TrainJob:
             patience=int(stopping["patience"]) if stopping else 0,
             best=Target(best, kept["mode"]) if best else None,
             publish_best=kept.get("publish") == "best",
+            first_stage=first_stage,
         )
 
     def with_steps(self, items: int, batch_size: int) -> TrainJob:

@@ -105,7 +105,7 @@ class _Loop:
         self.ctx.log(
             f"Training the recipe {self.recipe.name} for {self.job.steps:,} steps of {self.recipe.batch_size} items."
         )
-        self.state = restored or TrainState.fresh(self.recipe, ctx.seed)
+        self.state = restored or TrainState.fresh(self.recipe, ctx.seed, job.first_stage)
         refuse_other_starts(self.gang, self.state.step)
         self.agreement = Agreement(self.gang, ctx.should_stop, clock, self.state.step)
         self.engine = EngineStep(self.state, ctx.seed, rank, job.optimization, self.job.steps, world_size)
@@ -371,7 +371,7 @@ def facts_of(dataset: Dataset) -> DataFacts:
 
 def _configured(recipe: type[Recipe[Any]], job: TrainJob, data: DataFacts) -> Recipe[Any]:
     try:
-        return recipe.configured(job.params, data)
+        return recipe.configured(job.params, data, job.first_stage)
     except ValidationError:
         raise  # which says by itself what is wrong with which parameter
     except ValueError as error:

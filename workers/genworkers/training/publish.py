@@ -73,6 +73,7 @@ def _card(
         "formats": list(recipe.formats),
         "cond": recipe.conditions.model_json_schema(by_alias=True) if recipe.conditions else None,
         "digest": digest,
+        "first_stage": _named(order.get("first_stage")),
         "data": dict(order["data"]),
         "data_digest": trained.dataset.digest,
         **({"data_revision": trained.dataset.revision} if trained.dataset.revision else {}),
@@ -86,6 +87,11 @@ def _card(
         "code_version": code_version(),
         "versions": {"torch": torch.__version__, "numpy": numpy.__version__},
     }
+
+
+def _named(model: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what a card says of the version that its model was built on."""
+    return None if model is None else {"model": f"{model['name']}@{model['version']}", "digest": model["digest"]}
 
 
 def _put(store: Store, folder: Path, key: str) -> list[Stored]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from genworkers.recipes.base import Batch, Recipe
+from genworkers.recipes.base import Batch, FirstStage, Recipe
 from genworkers.training.across import AcrossRows
 from genworkers.training.gang import ALONE, Gang
 from genworkers.training.job import Optimization
@@ -108,10 +108,12 @@ class TrainState:
         return self.latest | self.evaluated
 
     @classmethod
-    def fresh(cls, recipe: Recipe[Any], seed: int) -> TrainState:
-        """Return the state before the first step: a function of the recipe's config and the seed."""
+    def fresh(cls, recipe: Recipe[Any], seed: int, first_stage: FirstStage | None = None) -> TrainState:
+        """Return the state before the first step: a function of the recipe's config, its first stage and the seed."""
         torch.manual_seed(stream_seed(seed, 0, "init"))
         modules = recipe.build()
+        if first_stage is not None:
+            recipe.adopt(modules, first_stage)
         optimizers = recipe.optimizers(modules)
         return cls(modules, optimizers, rates=rates_of(optimizers))
 
