@@ -68,6 +68,7 @@ def archived(path: Path) -> Iterator[tuple[str, str, IO[bytes]]]:
             name = _name_in(path, file)
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
             yield name, digest, file
     except FileNotFoundError:
         raise NotFound(

@@ -86,7 +86,11 @@ def publish(w: Wiring, platform: Any, run_order: Order, recipe: str) -> str:
     actor.start()
     assert actor.join() == "published"
     made = platform.bodies("/publish")[-1]["model"]
-    values = made | {"job_id": "j_abc", "code_version": "0.1.0", "created_at": 1.0}
+    values = {key: value for key, value in made.items() if key != "evaluation"} | {
+        "job_id": "j_abc",
+        "code_version": "0.1.0",
+        "created_at": 1.0,
+    }
     with w.catalog.write() as tx:
         tx.models.publish(TENANT, "mine", values)
     return "mine@1"
