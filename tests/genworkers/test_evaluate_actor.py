@@ -14,9 +14,11 @@ from genplatform.engine.inline import InlineEngine
 from genplatform.engine.seam import EVALUATE_ACTOR
 from genplatform.services import models, nodes
 from genplatform.store import Store
-from genworkers.judging import features
+from genworkers.judging import features, report
 from genworkers.judging.actor import EvaluateActor
 from genworkers.models import model_digest
+from genworkers.sampler import Sampler
+from genworkers.training import loop
 from genworkers.training.actor import RunActor
 
 Platform = Any  # conftest.FakePlatform, which an importlib-mode test cannot import
@@ -146,6 +148,44 @@ def test_a_model_that_cannot_be_judged_is_published_all_the_same(platform: Platf
 
     assert judged_or_none(platform) is None
     assert "It was not judged: The metric 'bits_per_dim' cannot be taken" in platform.logs
+
+
+def test_what_fails_while_it_is_judged_costs_no_model(
+    platform: Platform, run_order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("not enough memory: you tried to allocate 9 GB")
+
+    monkeypatch.setattr(Sampler, "draw", fail)
+    order = run_order(platform.url, evaluate={"samples": 64, "metrics": []})
+    monkeypatch.setattr(loop._Loop, "_show", lambda self: None)
+
+    assert run(order, RunActor) == "published"
+
+    assert judged_or_none(platform) is None
+    assert "It was not judged: RuntimeError: not enough memory" in platform.logs
+
+
+@pytest.mark.parametrize(
+    ("reason", "end"), [("stalled", "published"), ("deadline", "published"), ("pause", "released")]
+)
+def test_a_training_without_time_to_be_judged_is_published_and_one_that_pauses_goes_on_later(
+    platform: Platform, run_order: Order, monkeypatch: pytest.MonkeyPatch, reason: str, end: str
+) -> None:
+    actor = RunActor(run_order(platform.url, evaluate={"samples": 64, "metrics": []}))
+    begin = report.Watch.at
+
+    def at(watch: report.Watch, done: int, total: int) -> None:
+        actor.stop(reason)
+        begin(watch, done, total)
+
+    monkeypatch.setattr(report.Watch, "at", at)
+    actor.start()
+
+    assert actor.join() == end
+
+    assert ("/publish" in platform.paths()) == (end == "published")
+    assert (platform.paths().count("/released") == 1) == (end == "released")
 
 
 def judged_or_none(platform: Platform) -> Any:

@@ -12,6 +12,8 @@ TIMEOUT = "timeout"  # the run takes too long: stop after a checkpoint
 STALLED = "stalled"  # the run gets no further: stop after a checkpoint, if that is possible
 DEADLINE = "deadline"  # the job's time is over: stop after a checkpoint
 
+OUT_OF_TIME = frozenset({TIMEOUT, STALLED, DEADLINE})
+
 _WEIGHT = {LOST: 3, CANCEL: 2, DEADLINE: 1, STALLED: 1, TIMEOUT: 1, SHUTDOWN: 1, PAUSE: 1}
 
 

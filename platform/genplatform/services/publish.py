@@ -45,7 +45,7 @@ def publish_model(w: Wiring, key: RunKey, body: wire.PublishModel) -> dict[str, 
     effects = Effects()
     with w.catalog.write() as tx:
         job = tx.jobs.by_id(key.tenant, key.job_id, lock=True)
-        if job is None or job.run != key.run:
+        if job is None or job.run != key.run or job.kind != JobKind.TRAIN:
             raise _fenced(key)
         if job.job_state is JobState.SUCCEEDED:
             return {"model": _ref(tx, job)}

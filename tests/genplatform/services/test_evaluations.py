@@ -195,6 +195,16 @@ def test_a_training_is_not_ended_by_an_evaluation(p: SmallPlatform) -> None:
     assert p.state(t) == "running"
 
 
+def test_an_evaluation_is_not_ended_by_a_model(p: SmallPlatform) -> None:
+    p.trained("digits")
+    e, node = judging(p)
+
+    with pytest.raises(Fenced):
+        node.publish()
+
+    assert (p.state(e), found_of(p, "digits@1")) == ("running", [])
+
+
 def test_a_model_may_come_with_what_was_found_of_it(p: SmallPlatform) -> None:
     t = p.one(train("digits", "evaluate: true\n"))
     opened = p.open(t)

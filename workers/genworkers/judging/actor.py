@@ -22,6 +22,7 @@ class EvaluateActor(OneRun):
         import torch
 
         from genworkers import models
+        from genworkers.context import patiently
         from genworkers.judging.report import Asked, Stopped, Watch, judge, told
         from genworkers.judging.subjects import subject_of
 
@@ -31,7 +32,7 @@ class EvaluateActor(OneRun):
         watch = Watch(self._report, lambda: self._stop.reason is not None)
         asked = Asked(int(order["samples"]), int(order["seed"]), tuple(order["metrics"]))
         with scratch("model") as folder:
-            loaded = models.load(store, order["model"], folder)
+            loaded = patiently(lambda: models.load(store, order["model"], folder))
         subject = subject_of(loaded, order, self._outbox.log)
         try:
             found = judge(subject, asked, watch)

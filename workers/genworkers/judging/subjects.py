@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,10 +11,12 @@ from genworkers import models
 from genworkers.data.dataset import split
 from genworkers.data.fetching import uploads_of
 from genworkers.data.sources import open_source
-from genworkers.judging.report import Asked, Subject, Watch, judge, told
+from genworkers.judging.report import Asked, Stopped, Subject, Watch, judge, told
 from genworkers.models import LoadedModel
 from genworkers.sampler import Sampler
 from genworkers.training.loop import Trained
+
+log = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 
@@ -48,6 +51,12 @@ def judge_trained(trained: Trained, wanted: Mapping[str, Any], seed: int, watch:
         found = judge(Subject(sampler, trained.dataset, trained.parts, trained.split, state.metrics), asked, watch)
     except GenctlError as error:
         say(f"It was not judged: {error.message} {error.hint}".rstrip())
+        return None
+    except Stopped:
+        raise
+    except Exception as error:  # of a recipe's own code, or for want of memory: what was trained is not lost for it
+        log.exception("not_judged")
+        say(f"It was not judged: {type(error).__name__}: {error}")
         return None
     for line in told(found):
         say(line)

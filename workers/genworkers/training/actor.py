@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from genplatform.store import Store
 from genworkers.run import OneRun
 from genworkers.scratch import scratch
-from genworkers.stop import CANCEL, LOST
+from genworkers.stop import CANCEL, LOST, OUT_OF_TIME
 
 if TYPE_CHECKING:
     from genworkers.training.loop import Trained
@@ -46,7 +46,10 @@ class RunActor(OneRun):
             try:
                 evaluation = self._judge(trained)
             except Stopped:
-                return self._let_go(str(self._stop.reason), trained.state.step)
+                if self._stop.reason not in OUT_OF_TIME:
+                    return self._let_go(str(self._stop.reason), trained.state.step)
+                # Another Run would judge as long: what was trained is worth more than what would be found of it.
+                self._outbox.log("It was not judged: there was no time left for it.")
         self._keep_what_was_said()
         self._deliver()
         with scratch("model") as folder:
