@@ -133,6 +133,7 @@ class Recipe(ABC, Generic[C]):
     cond_schema: ClassVar[type[Condition] | None] = None
     trainable: ClassVar[bool] = True
     worker_dependent: ClassVar[str] = ""  # why another number of workers makes another model, where it does
+    whole_batches: ClassVar[str] = ""  # why a batch that is read in parts would teach it otherwise, where it would
     formats: ClassVar[tuple[str, ...]] = ("png",)  # of files, the usual one first
     tile: ClassVar[int] = 64  # rows of every forward pass of a published model: what makes batches repeatable
     serve_modules: ClassVar[tuple[str, ...]] = ()  # the part of `build()` that is published

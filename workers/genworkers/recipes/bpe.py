@@ -6,6 +6,7 @@ never taken for the token that ends it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import chain, takewhile
@@ -21,6 +22,8 @@ END_TOKEN = 0
 SMALLEST_VOCABULARY = 257  # a token a byte, and the one that ends
 # Of larger data, the tokens are learned from the first so many characters.
 MOST_LEARNED_FROM = 1 << 28
+_PIECE = 1 << 16  # characters
+_LINE = re.compile(r"\n(?=\S)")
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -77,8 +80,24 @@ def read(tokenizer: bytes) -> Tokenizer:
 
 
 def tokens_of(tokenizer: Tokenizer, text: str) -> Ids:
-    """Return a text's tokens, and nothing before or behind them."""
-    return np.array(tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
+    """Return a text's tokens, and nothing before or behind them.
+
+    The library takes two hundred times a text's size while it works, so a long one is given to it in pieces.
+    """
+    several = [tokenizer.encode(piece, add_special_tokens=False).ids for piece in _pieces(text)]
+    return np.concatenate([np.array(ids, dtype=np.int64) for ids in several])
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Yield a text in pieces, cut where the tokenizer never joins: before a line's end with something behind it."""
+    start = 0
+    while len(text) - start > _PIECE:
+        cut = _LINE.search(text, start + _PIECE)
+        if cut is None:
+            break
+        yield text[start : cut.start()]
+        start = cut.start()
+    yield text[start:]
 
 
 def stream(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[Ids]:

@@ -37,7 +37,7 @@ class Codebook(nn.Module):
     @torch.no_grad()
     def revive(self, vectors: Tensor, generator: torch.Generator) -> None:
         """Let codes that are hardly used begin anew at some of these (rows, places, size) vectors."""
-        flat = vectors.flatten(0, 1)
+        flat = vectors.flatten(0, 1).float()
         even = len(flat) / len(self.counts)
         chosen = torch.randint(len(flat), (len(self.counts),), generator=generator).to(flat.device)
         dead = self.counts < _DEAD * even
@@ -48,10 +48,12 @@ class Codebook(nn.Module):
     @torch.no_grad()
     def learn(self, vectors: Tensor, numbers: Tensor, decay: float) -> None:
         """Move the codes towards the (rows, places, size) vectors that they stood for."""
-        used = nn.functional.one_hot(numbers, len(self.counts)).to(vectors.dtype)
+        used = nn.functional.one_hot(numbers, len(self.counts)).to(self.vectors.dtype)
         flat = used.flatten(0, 1)
         self.counts.lerp_(flat.sum(0), 1 - decay)
-        self.sums.lerp_(flat.T @ vectors.flatten(0, 1), 1 - decay)
+        # What a code is the mean of is summed in full precision, whatever the networks compute in.
+        with torch.autocast(vectors.device.type, enabled=False):
+            self.sums.lerp_(flat.T @ vectors.flatten(0, 1).float(), 1 - decay)
         self.vectors.copy_(self.sums / self.counts.clamp(min=1e-6)[:, None])
         self.shares.lerp_(used.mean(0), 1 - decay)
 

@@ -81,7 +81,6 @@ class Pix2Pix(Recipe[Pix2PixConfig]):
     Config = Pix2PixConfig
     cond_schema = PictureCondition
     serve_modules = ("ema",)
-    worker_dependent = "each worker draws the masks of its own rows' dropout"
     tile = 16
 
     @classmethod
@@ -178,7 +177,8 @@ class Pix2Pix(Recipe[Pix2PixConfig]):
         def drop(features: Tensor, place: int) -> Tensor:
             # As uniform as the normal noise that it is made of, and the same whatever the number of workers.
             chance = torch.special.ndtr(ctx.noise(f"drop/{place}", features.shape)).to(features.device)
-            return features * (chance >= self.config.dropout) / (1 - self.config.dropout)
+            kept: Tensor = features * (chance >= self.config.dropout) / (1 - self.config.dropout)
+            return kept
 
         return drop
 

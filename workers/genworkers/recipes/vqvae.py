@@ -54,6 +54,7 @@ class Vqvae(PictureRecipe[VqvaeConfig]):
     summary = "VQ-VAE: pictures as a grid of codes. The first stage of vqvae-prior, which makes the better pictures."
     Config = VqvaeConfig
     serve_modules = ("encoder", "codebook", "decoder")
+    whole_batches = "its codebook follows all rows of a batch at once"
     worker_dependent = "The codebook follows the rows that one worker sees: more workers train another model."
 
     def build(self) -> nn.ModuleDict:

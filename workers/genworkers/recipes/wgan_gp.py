@@ -56,7 +56,7 @@ class WganGp(ConvolutionalGan[WganGpConfig]):
         drawn = (pictures, self.labels(batch), self.latent(pictures, ctx, "critic"), along)
         for real, labels, latent, between in zip(*(rows.chunk(c.n_critic) for rows in drawn), strict=True):
             with torch.no_grad():
-                made = generator(latent, labels)
+                made = generator(latent, labels).to(real.dtype)
             distance = critic(real, labels).mean() - critic(made, labels).mean()
             penalty = self._penalty(critic, torch.lerp(made, real, between), labels)
             ctx.optimize("discriminator", c.penalty * penalty - distance)

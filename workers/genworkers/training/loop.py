@@ -81,6 +81,12 @@ class _Loop:
             )
         self.dataset = open_source(job.data, job.folders, job.fetch)
         self.recipe = _configured(recipe, job, facts_of(self.dataset))
+        if job.optimization.accumulation_steps > 1 and self.recipe.whole_batches:
+            raise BadRequest(
+                f"The recipe {self.recipe.name} reads no batch in {job.optimization.accumulation_steps} parts: "
+                f"{self.recipe.whole_batches}.",
+                "Leave optimization.accumulation_steps out, and lower params.batch_size where memory is short.",
+            )
         if self.recipe.batch_size < world_size:
             raise BadRequest(
                 f"A batch of {self.recipe.batch_size} has no row for each of {world_size} workers.",
