@@ -103,6 +103,16 @@ def test_a_table_of_texts_is_a_document_a_row(tmp_path: Path) -> None:
         read(table)
 
 
+def test_a_text_of_a_table_may_be_long(tmp_path: Path) -> None:
+    table, text = tmp_path / "t.csv", "a word " * 40_000
+    table.write_text(f'text\n"{text}"\nshort\n')
+
+    found = read(table)
+
+    assert isinstance(found, Documents)
+    assert [len(one) for one in found.texts()] == [len(text), 5]
+
+
 def test_equal_texts_in_two_parts_are_told(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("text\n" + "".join(f"{max(0, row - 20)}\n" for row in range(60)))
 

@@ -85,6 +85,34 @@ def test_every_text_comes_back_from_its_tokens_and_none_is_taken_for_the_end() -
     assert bpe.learn(TEXTS[:2], 280) == learned
 
 
+def test_a_long_text_has_the_tokens_it_would_have_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = bpe.read(bpe.learn(TEXTS[:2], 400))
+    text = "\n\n".join(TEXTS) + " \n  x\r\n\ty \n\nz\n"
+    whole = tokenizer.encode(text, add_special_tokens=False).ids
+    given: list[str] = []
+    encode = tokenizer.encode
+    monkeypatch.setattr(bpe, "_PIECE", 40)
+
+    class Watched:
+        def encode(self, piece: str, **how: bool) -> Any:
+            given.append(piece)
+            return encode(piece, **how)
+
+    tokens = bpe.tokens_of(Watched(), text)  # type: ignore[arg-type]
+
+    assert tokens.tolist() == whole
+    assert len(given) == 3
+
+
+def test_rows_of_tokens_tell_the_commit_that_their_texts_were_read_at() -> None:
+    documents = few()
+    documents.revision = "abc"
+
+    blocks, _ = learnable(Gpt.configured(SMALL), documents, {"train": torch.arange(2), "test": torch.arange(2, 3)})
+
+    assert blocks.revision == "abc"
+
+
 def test_tokens_are_learned_from_the_training_part_alone() -> None:
     collecting = Collecting("x", 0)
     for text in ["aaaa aaaa aaaa", "zzzz zzzz zzzz zzzz"]:

@@ -43,6 +43,7 @@ class Blocks(Dataset):
 
     def __init__(self, documents: Documents, kept: Rows) -> None:
         self.name, self.digest, self.notes = documents.name, documents.digest, documents.notes
+        self.revision = documents.revision
         self._kept = kept
 
     def __len__(self) -> int:

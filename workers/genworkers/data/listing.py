@@ -18,6 +18,7 @@ from genworkers.data.rows import Array
 CAPTIONS = "captions.tsv"
 TABLES = (".csv", ".tsv")
 FILE_COLUMNS = ("file", "file_name", "filename", "path")
+MOST_FIELD_BYTES = 64 << 20  # a text may be one field
 LABEL_COLUMNS = ("label", "labels", "class", "y")
 
 
@@ -128,6 +129,7 @@ def _lines(files: Files, table: str) -> Iterator[list[str]]:
     # Of all that is a line's end to Unicode, a caption may hold what is none to an editor.
     if table.lower().endswith(".tsv"):
         return (line.rstrip("\n").split("\t") for line in io.StringIO(text, newline=None))
+    csv.field_size_limit(MOST_FIELD_BYTES)
     return _parsed(csv.reader(io.StringIO(text, newline=""), strict=True), f"{table} of {files.title}")
 
 

@@ -232,10 +232,11 @@ def _try(where: str, collecting: Collecting, text: Callable[[], str]) -> None:
 
 
 def _decoded(lines: list[bytes]) -> str:
-    while lines and lines[-1].isspace():
-        lines = lines[:-1]
+    end = len(lines)
+    while end and lines[end - 1].isspace():
+        end -= 1
     try:
-        text = b"".join(lines).decode("utf-8-sig")
+        text = b"".join(lines[:end]).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadItem(f"is not UTF-8: {error.reason} at its byte {error.start:,}") from None
     return text.replace("\r\n", "\n").strip("\n")

@@ -18,7 +18,7 @@ from genplatform.api.openai.errors import refused
 from genplatform.api.openai.images import Gateway
 from genplatform.api.openai.replicas import while_connected
 from genplatform.domain.seeds import item_seed
-from genplatform.errors import GenctlError
+from genplatform.errors import GenctlError, Unavailable
 
 router = APIRouter(prefix="/completions")
 
@@ -89,6 +89,10 @@ async def complete(gateway: Gateway, tenant: str, asked: CompletionsAsked) -> di
             for number, prompt in enumerate(asked.prompts)
         )
     )
+    if len({one.model for one in made}) > 1:
+        raise Unavailable(
+            f"The model of {route.name} was replaced while it answered.", "Ask again: one answer is of one model."
+        )
     texts = [(base64.b64decode(item), told) for one in made for item, told in zip(one.images, one.told, strict=True)]
     try:
         used = {
