@@ -12,7 +12,7 @@ from hub_stand_in import HubStandIn
 from huggingface_hub import constants
 from PIL import Image
 
-from genplatform.errors import BadRequest, BadSpec, NotFound
+from genplatform.errors import BadRequest, BadSpec, NotFound, Unavailable
 from genplatform.spec import RecipeBook, load
 from genplatform.spec.hub import HubName, parse_hub
 from genworkers.data.check import report
@@ -90,6 +90,22 @@ def test_what_is_not_there_is_told(hub: HubStandIn, source: str, words: str) -> 
 
     with pytest.raises((BadRequest, NotFound), match=words):
         read(source)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_hub_that_is_busy_is_no_fault_of_the_job(hub: HubStandIn, status: int) -> None:
+    hub.commit({"cat/a.png": png(1)})
+    hub.busy = status
+
+    with pytest.raises(Unavailable, match="The hub does not give hf://me/dots now"):
+        read("hf://me/dots")
+
+
+def test_a_hub_that_is_not_there_is_no_fault_of_the_job(hub: HubStandIn) -> None:
+    hub.close()
+
+    with pytest.raises(Unavailable, match="The hub does not give hf://me/dots now"):
+        read("hf://me/dots")
 
 
 def test_names_of_the_hub_are_read() -> None:

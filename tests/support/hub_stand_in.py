@@ -19,6 +19,7 @@ class HubStandIn:
         self.branches: dict[str, str] = {}
         self.commits: dict[str, dict[str, bytes]] = {}
         self.fetched: list[str] = []
+        self.busy: int | None = None  # the status that is answered to everything, while there is one
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -74,7 +75,8 @@ class HubStandIn:
                 self._send(with_body=False)
 
             def _send(self, with_body: bool) -> None:
-                status, headers, body = hub._answer(unquote(urlsplit(self.path).path))
+                path = unquote(urlsplit(self.path).path)
+                status, headers, body = hub._answer(path) if hub.busy is None else (hub.busy, {}, b"")
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)

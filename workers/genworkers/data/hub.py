@@ -5,19 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from genplatform.domain.paths import is_pattern
-from genplatform.errors import BadRequest, NotFound
+from genplatform.errors import BadRequest, NotFound, Unavailable
 from genplatform.spec.hub import HubName
 
 # What a repository holds beside its data.
 NO_DATA = ("*.py", "README*", "LICENSE*", ".gitattributes", "dataset_infos.json", "dataset_dict.json")
 WORKERS = 4
+TOO_MANY, SERVER_ERROR = 429, 500
 
 
 def fetch_hub(name: HubName, to: Path) -> tuple[Path, str]:
     """Copy a data set's files into the folder `to`; return what to open there, and the commit that was read.
 
     A branch or a tag, or the newest where none is said, is looked up once: all files are of one commit. Raises
-    BadRequest when it cannot be had.
+    BadRequest when it cannot be had, and Unavailable when the hub does not answer or is too busy.
     """
     try:
         from huggingface_hub import HfApi, errors, snapshot_download
@@ -57,6 +58,8 @@ def fetch_hub(name: HubName, to: Path) -> tuple[Path, str]:
         raise
     except Exception as error:  # of the network, of the disk, and of the library itself
         reason = next(iter(str(error).splitlines()), type(error).__name__)
+        if _may_pass(error):
+            raise Unavailable(f"The hub does not give {name} now: {reason}", "It is tried again.") from error
         raise BadRequest(
             f"{name} cannot be fetched from the hub: {reason}",
             "Check that the nodes reach it (HF_ENDPOINT says another one).",
@@ -65,3 +68,12 @@ def fetch_hub(name: HubName, to: Path) -> tuple[Path, str]:
     if not (name.files and is_pattern(name.files)) and not place.exists():
         raise NotFound(f"There is no {name.files} in {name.repository} at {commit[:12]}.", "Check data.source.")
     return place, commit
+
+
+def _may_pass(error: Exception) -> bool:
+    import httpx2
+
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        return bool(status == TOO_MANY or status >= SERVER_ERROR)
+    return isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError)
