@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tarfile
 from pathlib import Path
 from typing import IO
 
 from genplatform.domain.recipe_code import is_plain
-from genplatform.errors import BadRequest
+from genplatform.errors import BadRequest, Unavailable
+
+# Headers of any length are read whole by tarfile, before it says anything of a member.
+LONGEST_HEADER = 64 << 10
+_HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 
 
 def unpack(archive: Path, folder: Path, what: str, *, most_files: int, most_bytes: int | None = None) -> None:
@@ -19,6 +30,8 @@ def unpack(archive: Path, folder: Path, what: str, *, most_files: int, most_byte
     folder.mkdir()
     left = archive.stat().st_size if most_bytes is None else most_bytes
     try:
+        with archive.open("rb") as file:
+            _refuse_long_headers(file, what)
         with tarfile.open(archive, "r:") as members:
             for number, member in enumerate(members):
                 source = members.extractfile(member) if member.isreg() and not member.issparse() else None
@@ -33,6 +46,14 @@ def unpack(archive: Path, folder: Path, what: str, *, most_files: int, most_byte
         raise _bad(what, f"it is no tar ({error})") from error
 
 
+def _refuse_long_headers(file: IO[bytes], what: str) -> None:
+    while len(block := file.read(tarfile.BLOCKSIZE)) == tarfile.BLOCKSIZE and any(block):
+        header = tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
+        if header.size < 0 or (header.type in _HEADERS and header.size > LONGEST_HEADER):
+            raise _bad(what, f"it has a header of {header.size:,} bytes")
+        file.seek(-(-header.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE, 1)
+
+
 def _write(source: IO[bytes], to: Path, what: str) -> None:
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -40,6 +61,10 @@ def _write(source: IO[bytes], to: Path, what: str) -> None:
             shutil.copyfileobj(source, file)
     except (FileExistsError, NotADirectoryError):
         raise _bad(what, f"{to.name!r} is in it twice") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise _bad(what, f"it has a path of {len(str(to)):,} characters") from None
+        raise Unavailable(f"{to} cannot be written: {error.strerror}.", "Make room there, then try again.") from error
 
 
 def _bad(what: str, why: str) -> BadRequest:
