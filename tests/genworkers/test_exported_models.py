@@ -148,6 +148,27 @@ def test_the_same_archive_twice_is_one_version_and_a_taken_name_is_told(
         brought(here, tmp_path / "out", "noise")
 
 
+def test_an_import_that_is_sent_again_before_the_first_is_through_is_one_version(
+    here: Wiring, there: Wiring, platform: Any, run_order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(here, platform, run_order, "gan")
+    export(Here(here), "mine", tmp_path / "out", None)  # type: ignore[arg-type]
+    put, through = imports._put, []
+
+    def meanwhile(*given: Any) -> int:
+        size = put(*given)
+        if not through:
+            through.append(True)
+            through.append(brought(there, tmp_path / "out"))
+        return size
+
+    monkeypatch.setattr(imports, "_put", meanwhile)
+
+    assert brought(there, tmp_path / "out") == through[1]
+
+    assert [one["name"] for one in registry.ls(there, TENANT)["models"]] == ["mine", "noise"]
+
+
 def rewritten(folder: Path, name: str, **changes: Any) -> None:
     """Change a JSON file, and what lineage.json says of its digest: only what is covered otherwise can tell."""
     told = json.loads((folder / name).read_text()) | changes

@@ -55,11 +55,18 @@ def import_model(w: Wiring, tenant: str, *, name: str, upload: str) -> dict[str,
         "code_version": str(found.model.get("code_version") or "")[:64],
         "created_at": w.clock(),
     }
-    with w.catalog.write() as tx:
-        version_id, number = tx.models.publish(tenant, name, values)
-        if number != 1:  # somebody else took the name meanwhile
-            raise _taken(name)
-        return present.model(tx.models.get(version_id))
+    try:
+        with w.catalog.write() as tx:
+            version_id, number = tx.models.publish(tenant, name, values)
+            if number != 1:
+                raise _taken(name)
+            return present.model(tx.models.get(version_id))
+    except Conflict:
+        # Somebody took the name meanwhile: another import, or this one, tried again because its answer was lost.
+        known = _standing(w, tenant, name, upload)
+        if known is None:
+            raise
+        return known
 
 
 def _standing(w: Wiring, tenant: str, name: str, upload: str) -> dict[str, Any] | None:
