@@ -399,7 +399,9 @@ def test_a_small_gpt_learns_more_than_how_often_each_token_is() -> None:
 @pytest.fixture(scope="module")
 def published(trained: tuple[Trained, Kept], tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, Any]]:
     store, scratch = Store(tmp_path_factory.mktemp("store").as_uri()), tmp_path_factory.mktemp("scratch")
-    model = publish_model(store, "default", {"data": {"source": "topics"}, "seed": 0}, trained[0], scratch)["model"]
+    model = publish_model(
+        store, "default", {"recipe": "gpt", "data": {"source": "topics"}, "seed": 0}, trained[0], scratch
+    )["model"]
     return store, model | {"name": "topics", "version": 1}
 
 

@@ -42,7 +42,7 @@ def test_a_vqvae_makes_unseen_digits_anew_and_uses_its_codes(vqvae: Learned) -> 
 
     assert metrics["validation_mse"] < 0.075 * 0.566, "of the pixels' variance around their one mean"
     assert metrics["validation_unexplained_variance"] < 0.15, "of that around the mean picture"
-    assert metrics["validation_perplexity"] > 24, "of 64 codes"
+    assert metrics["validation_perplexity"] > 20, "of 64 codes"
 
 
 def test_a_prior_expects_unseen_codes_far_better_than_their_frequency(prior: Learned) -> None:

@@ -153,6 +153,7 @@ BUGS = (
         "a transition from wherever it is",
         "I6",
         ("catalog.jobs:Jobs.move", "s.value for s in allowed", "s.value for s in JobState"),
+        ("catalog.many_jobs:ManyJobs.move_all", "s.value for s in sources(to)", "s.value for s in JobState"),
     ),
     _bug(
         "an expired lease of nobody left where it is",
@@ -245,7 +246,7 @@ BUGS = (
     _bug(
         "done set by what a node says",
         "I10",
-        ("services.fold:_fold_job", " and job.kind == JobKind.TRAIN", ""),
+        ("services.fold:_fold_job", " and job.kind in (JobKind.TRAIN, JobKind.EVALUATE)", ""),
         (
             "services.publish:_publish_shard",
             "made[key.job] += shard.count",

@@ -24,7 +24,7 @@ def test_a_train_run_gets_its_order_and_a_lease(p: SmallPlatform) -> None:
     order = opened.order
     assert verify(node_secret(p.w), order["token"]) == RunGrant(TENANT, t, 1)
     assert (order["actor"], order["seed"], order["publish"], order["resume"]) == (f"run/{TENANT}/{t}/1", 5, "t", [])
-    assert (order["budget"], order["api_url"]) == ({"steps": 100}, API_URL)
+    assert (order["budget"], order["api_url"]) == ({"steps": 100, "epochs": None}, API_URL)
     assert p.state(t) == "starting"
     assert p.queues.missing([opened.key]) == []
 
