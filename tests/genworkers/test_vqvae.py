@@ -56,7 +56,7 @@ def test_a_prior_expects_unseen_codes_far_better_than_their_frequency(prior: Lea
 def test_a_prior_makes_the_digit_that_is_asked_for(prior: Learned) -> None:
     recipe, state, _ = prior
 
-    assert min(share_read_as(digit, drawn(recipe, state, 64, {"class": digit})) for digit in (0, 3, 7)) > 0.6
+    assert min(share_read_as(digit, drawn(recipe, state, 64, {"class": digit})) for digit in (0, 3, 7)) > 0.4
 
 
 def test_what_is_frozen_of_the_first_stage_stays_as_it_was(vqvae: Learned, prior: Learned) -> None:
