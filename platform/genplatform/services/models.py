@@ -29,14 +29,19 @@ def show(w: Wiring, tenant: str, ref: str) -> dict[str, Any]:
 
 
 def sheet(w: Wiring, tenant: str, ref: str) -> bytes:
-    """Return the last sheet of samples that a version's training drew; raises NotFound when there is none."""
+    """Return the last sheet of sample pictures that a version's training drew, as a PNG.
+
+    Raises NotFound when there is none: models of texts have texts instead.
+    """
     with w.catalog.read() as tx:
         row = lookup.model(tx, tenant, ref)
         job = tx.jobs.by_id(tenant, row.job_id) if row.job_id is not None else None
-        sheets = tx.artifacts.of_job(job.id, "sheet") if job is not None else []
+        drawn = tx.artifacts.of_job(job.id, "sheet") if job is not None else []
+    sheets = [one for one in drawn if one.key.endswith(".png")]
     if not sheets:
         raise NotFound(
-            f"There is no sheet of samples of {row.ref}.", "Make some with it: kind: generate, and look at those."
+            f"There is no sheet of sample pictures of {row.ref}.",
+            "Make some with it: kind: generate, and look at those.",
         )
     return w.store.read_bytes(sheets[0].key)
 

@@ -221,14 +221,14 @@ def test_the_last_sheet_of_a_versions_training_is_its_own(p: SmallPlatform) -> N
     t = p.one(train("digits"))
     node = p.trainer(p.open(t))
     node.start()
-    for step in (50, 100):
-        stored = p.w.store.put_bytes(layout.sheet(node.key, step), f"sheet {step}".encode())
+    for step, extension in ((50, "png"), (100, "png"), (150, "txt")):  # a text is no picture
+        stored = p.w.store.put_bytes(layout.sheet(node.key, step, extension), f"sheet {step}".encode())
         sheet = {"kind": "sheet", "key": stored.key, "sha256": stored.sha256, "size": stored.size, "step": step}
         nodes.artifact(p.w, node.grant, node.run | sheet)
     node.publish()
 
     assert models.sheet(p.w, TENANT, "digits@1") == b"sheet 100"
-    with pytest.raises(NotFound, match="no sheet of samples of noise@1"):
+    with pytest.raises(NotFound, match="no sheet of sample pictures of noise@1"):
         models.sheet(p.w, TENANT, "noise@1")
 
 
