@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from genctl.datafiles import Name, absolute
+from genctl.datafiles import Name, absolute, pairs_of, rewritten
 from genctl.jobfiles import YAML
 
 SET = "cond."
@@ -44,25 +44,8 @@ def _sent(path: re.Match[bytes], base: Path, send: Name) -> bytes:
 
 
 def _in_yaml(body: bytes, base: Path, send: Name) -> bytes:
-    import yaml
+    def find(document: Any) -> list[Any]:
+        conds = [cond for name, cond in pairs_of(document) if name.value == "cond"]
+        return [value for cond in conds for _, value in pairs_of(cond)]
 
-    try:
-        text = body.decode()
-        documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
-    except (UnicodeDecodeError, yaml.YAMLError, RecursionError):
-        return body
-    found = {}
-    for document in documents:
-        for name, cond in _pairs(document):
-            for _, value in _pairs(cond) if name.value == "cond" else ():
-                if isinstance(value, yaml.ScalarNode) and _RELATIVE.match(value.value):
-                    written = json.dumps(send(absolute(value.value, base)))
-                    found[value.start_mark.index, value.end_mark.index] = written
-    for (start, end), written in sorted(found.items(), reverse=True):
-        text = text[:start] + written + text[end:]
-    return text.encode()
-
-
-def _pairs(node: Any) -> list[tuple[Any, Any]]:
-    """Return the keys and values of a mapping's node, and nothing of any other."""
-    return list(node.value) if type(node).__name__ == "MappingNode" else []
+    return rewritten(body, find, lambda text: send(absolute(text, base)) if _RELATIVE.match(text) else None)

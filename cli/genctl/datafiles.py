@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,20 @@ def absolute(source: str, base: Path) -> str:
 
 def in_yaml(body: bytes, field: Sequence[str], change: Callable[[str], str | None]) -> bytes:
     """Return YAML documents with the text in a field of each replaced by what `change` makes of it, if anything."""
+
+    def find(document: Any) -> list[Any]:
+        for key in field:
+            document = _value(document, key)
+        return [document]
+
+    return rewritten(body, find, change)
+
+
+def rewritten(body: bytes, find: Callable[[Any], Iterable[Any]], change: Callable[[str], str | None]) -> bytes:
+    """Return YAML documents with the texts among the nodes that `find` gives replaced by what `change` makes of them.
+
+    All other bytes stay; what is no YAML is returned as it is.
+    """
     import yaml
 
     try:
@@ -61,12 +75,10 @@ def in_yaml(body: bytes, field: Sequence[str], change: Callable[[str], str | Non
         return body
     found = {}
     for document in nodes:
-        node: Any = document
-        for key in field:
-            node = _value(node, key)
-        changed = change(node.value) if isinstance(node, yaml.ScalarNode) else None
-        if changed is not None:
-            found[node.start_mark.index, node.end_mark.index] = json.dumps(changed)
+        for node in find(document):
+            changed = change(node.value) if isinstance(node, yaml.ScalarNode) else None
+            if changed is not None:
+                found[node.start_mark.index, node.end_mark.index] = json.dumps(changed)
     for (start, end), written in sorted(found.items(), reverse=True):
         text = text[:start] + written + text[end:]
     return text.encode()
@@ -74,5 +86,9 @@ def in_yaml(body: bytes, field: Sequence[str], change: Callable[[str], str | Non
 
 def _value(mapping: Any, key: str) -> Any:
     """Return the node that a mapping's node has under `key`, or None."""
-    pairs = mapping.value if type(mapping).__name__ == "MappingNode" else ()
-    return next((value for name, value in pairs if name.value == key), None)
+    return next((value for name, value in pairs_of(mapping) if name.value == key), None)
+
+
+def pairs_of(node: Any) -> list[tuple[Any, Any]]:
+    """Return the keys and values of a mapping's node, and nothing of any other."""
+    return list(node.value) if type(node).__name__ == "MappingNode" else []

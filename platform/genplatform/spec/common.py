@@ -182,6 +182,14 @@ class Retry(SpecPart):
         return budgets
 
 
+def once_each(names: list[str], noun: str) -> list[str]:
+    """Return the names; refuses one that is there twice."""
+    for name in names:
+        if names.count(name) > 1:
+            raise refuse(f"{shown(name)} is named twice", f"Name each {noun} once.")
+    return names
+
+
 class JobSpec(SpecPart):
     """What every kind of job says."""
 
@@ -222,10 +230,7 @@ class JobSpec(SpecPart):
     @field_validator("needs")
     @classmethod
     def _each_once(cls, needs: list[str]) -> list[str]:
-        for name in needs:
-            if needs.count(name) > 1:
-                raise refuse(f"{shown(name)} is named twice", "Name each job once.")
-        return needs
+        return once_each(needs, "job")
 
     @classmethod
     def further_problems(cls, data: Mapping[str, Any], recipes: RecipeBook) -> Iterable[Found]:

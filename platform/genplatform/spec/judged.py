@@ -6,9 +6,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from genplatform.spec.common import SpecPart, one_of
-from genplatform.spec.refusals import refuse
-from genplatform.spec.words import shown
+from genplatform.spec.common import SpecPart, once_each, one_of
 
 # What `genworkers.judging.metrics` knows; a test holds the two equal.
 METRICS = (
@@ -49,10 +47,7 @@ class Judged(SpecPart):
     @field_validator("metrics")
     @classmethod
     def _each_metric_once(cls, metrics: list[str]) -> list[str]:
-        for name in metrics:
-            if metrics.count(name) > 1:
-                raise refuse(f"{shown(name)} is named twice", "Name each metric once.")
-        return metrics
+        return once_each(metrics, "metric")
 
 
 def as_judged(value: Any) -> Any:

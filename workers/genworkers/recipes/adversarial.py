@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from abc import abstractmethod
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -18,7 +17,7 @@ from genworkers.recipes.randomness import normal_rows
 
 
 class ConvolutionalConfig(ClassConfig):
-    """Sizes of the networks, and the memory of the average."""
+    """Sizes of the networks, the memory of the average, and the optimizer of both players."""
 
     latent_dim: int = Field(default=100, ge=1, le=4096, description="Length of the noise that a picture is made of.")
     width_of_network: int = Field(
@@ -30,6 +29,9 @@ class ConvolutionalConfig(ClassConfig):
     ema_decay: float = Field(
         default=0.995, ge=0, lt=1, description="Memory of the moving average of the generator that is published."
     )
+    learning_rate: float = Field(default=2e-4, gt=0, le=1, description="Adam's step size.")
+    beta1: float = Field(default=0.5, ge=0, lt=1, description="Adam's memory of gradients.")
+    beta2: float = Field(default=0.999, ge=0, lt=1, description="Adam's memory of squared gradients.")
 
 
 G = TypeVar("G", bound=ConvolutionalConfig)
@@ -58,9 +60,13 @@ class ConvolutionalGan(ClassRecipe[G]):
         ema = copy.deepcopy(live).eval().requires_grad_(False)
         return nn.ModuleDict({"generator": live, "discriminator": critic, "ema": ema})
 
-    @abstractmethod
     def optimizers(self, modules: nn.ModuleDict) -> dict[str, torch.optim.Optimizer]:
-        """Return one optimizer for each player."""
+        """Return one Adam for each player."""
+        c = self.config
+        return {
+            name: torch.optim.Adam(modules[name].parameters(), lr=c.learning_rate, betas=(c.beta1, c.beta2), fused=True)
+            for name in ("generator", "discriminator")
+        }
 
     def latent(self, real: Tensor, ctx: EvaluationContext, stream: str = "latent") -> Tensor:
         """Return the noise of as many pictures as there are real ones."""

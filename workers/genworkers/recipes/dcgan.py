@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from genworkers.recipes.adversarial import ConvolutionalConfig, ConvolutionalGan
@@ -19,9 +19,6 @@ from genworkers.recipes.base import Batch, EvaluationContext, StepContext
 class DcganConfig(ConvolutionalConfig):
     """Sizes, optimizer and batch. The defaults are the paper's, of a width that a CPU can train."""
 
-    learning_rate: float = Field(default=2e-4, gt=0, le=1, description="Adam's step size.")
-    beta1: float = Field(default=0.5, ge=0, lt=1, description="Adam's memory of gradients.")
-    beta2: float = Field(default=0.999, ge=0, lt=1, description="Adam's memory of squared gradients.")
     batch_size: int = Field(default=64, ge=2, le=65536, description="Pictures of one training step.")
 
 
@@ -32,14 +29,6 @@ class Dcgan(ConvolutionalGan[DcganConfig]):
     summary = "DCGAN: the convolutional GAN, by class where the data has classes; the pictures' sides must be even."
     Config = DcganConfig
     norm = True
-
-    def optimizers(self, modules: nn.ModuleDict) -> dict[str, torch.optim.Optimizer]:
-        """Return one Adam for each player."""
-        c = self.config
-        return {
-            name: torch.optim.Adam(modules[name].parameters(), lr=c.learning_rate, betas=(c.beta1, c.beta2), fused=True)
-            for name in ("generator", "discriminator")
-        }
 
     def step(self, batch: Batch, ctx: StepContext) -> dict[str, Tensor]:
         """Move the discriminator on real and made pictures, then the generator against it, then the average."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
@@ -23,6 +25,14 @@ TOKENIZER = "tokenizer.json"
 UNIGRAM = "unigram.json"
 USUAL_LENGTH = 128
 LONGEST_PROMPT = 1 << 20
+
+
+@lru_cache(maxsize=4)
+def _unigram_nats(counts: bytes) -> Tensor:
+    """Return what each token costs by how often it is in the training part, once for all batches."""
+    # One more of each, so that no token of the data is impossible.
+    smoothed = torch.tensor(json.loads(counts), dtype=torch.float64) + 1
+    return -(smoothed / smoothed.sum()).log()
 
 
 class LanguageConfig(RecipeConfig):
@@ -119,13 +129,13 @@ class LanguageRecipe(Recipe[C]):
             known = self._conditions = own, _narrowed(self)
         return known[1]
 
+    @abstractmethod
     def scores(self, modules: nn.ModuleDict, tokens: Tensor) -> Tensor:
         """Return (rows, length, vocabulary) scores of what follows each token."""
-        raise NotImplementedError
 
+    @abstractmethod
     def network(self, modules: nn.ModuleDict) -> Any:
         """Return the network that texts grow by; see `slots.Network`."""
-        raise NotImplementedError
 
     def huggingface(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return `config.json` and the tensors of the model of `transformers` that is this one."""
@@ -142,11 +152,9 @@ class LanguageRecipe(Recipe[C]):
         """Return nats, tokens and bytes of a row, and the unigram model's nats; `measures` makes ratios of them."""
         costs, wanted = self.loss(ctx.modules, batch["x"])
         there = wanted != FILLER
-        counts = torch.tensor(json.loads(self.assets[UNIGRAM]), dtype=torch.float64)
         sizes = torch.tensor([len(piece) for piece in self.pieces])
         known = wanted.clamp(min=0).cpu()
-        # One more of each, so that no token of the data is impossible.
-        unigram = -((counts + 1) / (counts + 1).sum()).log()[known]
+        unigram = _unigram_nats(self.assets[UNIGRAM])[known]
         rows = len(wanted)
         return {
             "nats": costs.double().sum() / rows,

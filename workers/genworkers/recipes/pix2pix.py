@@ -28,9 +28,10 @@ from genworkers.recipes.base import (
     RecipeConfig,
     StepContext,
 )
-from genworkers.recipes.fitting import Side, picture_shape, sized
+from genworkers.recipes.fitting import picture_shape, sized
 from genworkers.recipes.given import Picture, PictureCondition, PictureOf, picture_condition
 from genworkers.recipes.likeness import psnr, ssim
+from genworkers.recipes.picture import PictureConfig
 from genworkers.recipes.randomness import uniform_rows
 
 SMALLEST_SIDE = 8
@@ -45,7 +46,7 @@ _SOURCE_STREAM, _MASK_STREAM = 1, 2
 Drop = Callable[[Tensor, int], Tensor]
 
 
-class Pix2PixConfig(RecipeConfig):
+class Pix2PixConfig(PictureConfig):
     """Networks and optimizer: the paper's, but narrower, and with larger batches, for small pictures on a CPU."""
 
     width_of_network: int = Field(default=32, ge=4, le=512, description="Channels of the outermost layers; paper: 64.")
@@ -65,9 +66,6 @@ class Pix2PixConfig(RecipeConfig):
         default=0.995, ge=0, lt=1, description="Memory of the moving average of the generator that is published."
     )
     batch_size: int = Field(default=16, ge=1, le=65536, description="Pairs of one training step; paper: 1.")
-    height: Side = Field(default=None, description="Taken from the data.")
-    width: Side = Field(default=None, description="Taken from the data.")
-    channels: int | None = Field(default=None, ge=1, le=4, description="Taken from the data.")
     source_channels: int | None = Field(
         default=None, ge=1, le=4, description="Of the picture that is given. Taken from the data."
     )

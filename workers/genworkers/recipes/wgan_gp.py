@@ -39,14 +39,6 @@ class WganGp(ConvolutionalGan[WganGpConfig]):
         """The pictures of one step: each move of the critic has its own."""
         return self.config.batch_size * self.config.n_critic
 
-    def optimizers(self, modules: nn.ModuleDict) -> dict[str, torch.optim.Optimizer]:
-        """Return one Adam for each player."""
-        c = self.config
-        return {
-            name: torch.optim.Adam(modules[name].parameters(), lr=c.learning_rate, betas=(c.beta1, c.beta2), fused=True)
-            for name in ("generator", "discriminator")
-        }
-
     def step(self, batch: Batch, ctx: StepContext) -> dict[str, Tensor]:
         """Move the critic n_critic times, each on a part of the batch, then the generator, then the average."""
         c, critic, generator = self.config, ctx.modules["discriminator"], ctx.modules["generator"]
