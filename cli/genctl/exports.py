@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -35,14 +37,7 @@ def export(client: ModelRoutes, ref: str, to: Path, licence: str | None) -> dict
     if version.get("uri") is None:
         raise BadRequest(f"{pinned} is built in: every platform has it.", "Export a model that was trained.")
     with _appearing(to) as folder:
-        for name in client.model_files(pinned):
-            if not is_plain(name):
-                raise BadRequest(f"The platform names a file {name!r}, which leads out of the folder.", "")
-            if name not in (layout.CARD, layout.CONFIG):  # the record's own are written
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                client.download_model_file(pinned, name, folder / name)
-        _write_json(folder / layout.CARD, version["card"])
-        _write_json(folder / layout.CONFIG, version["config"])
+        _download(client, version, folder)
         terms = _terms(licence) if licence is not None else version["card"].get("licence")
         if isinstance(terms, str):
             (folder / exported.LICENCE).write_text(terms, encoding="utf-8")
@@ -50,6 +45,55 @@ def export(client: ModelRoutes, ref: str, to: Path, licence: str | None) -> dict
         _write_json(folder / exported.LINEAGE, exported.lineage(version, digests))
         whole = exported.read(folder)
     return {"model": pinned, "digest": whole.model["digest"], "to": str(to), "files": digests}
+
+
+def export_huggingface(client: ModelRoutes, ref: str, to: Path) -> dict[str, Any]:
+    """Write a language model as a directory that `transformers` loads; adapters are merged into their base.
+
+    It is done by the workers' package, in a process of its own. Returns what was written. Raises as `export` does, and
+    BadRequest for a model that is of another kind.
+    """
+    version = client.model(ref)
+    pinned = f"{version['name']}@{version['version']}"
+    with tempfile.TemporaryDirectory(prefix="genctl-export-") as scratch, _appearing(to) as folder:
+        # As in the store: what adapters are on lies beside them, under its digest.
+        own = Path(scratch, "models", version["digest"])
+        part = version
+        while True:
+            place = own.with_name(part["digest"])
+            place.mkdir(parents=True)
+            _download(client, part, place)
+            if not part["card"].get("adapter"):
+                break
+            part = client.model(part["parent"])
+        # -P: a file of the folder that one stands in must not be taken for a module of the same name.
+        command = [sys.executable, "-P", "-m", "genworkers.huggingface", str(own), str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise _not_written(pinned, done.stderr)
+        digests = {name: _sha256(folder / name) for name in _names(folder)}
+    return {"model": pinned, "digest": version["digest"], "to": str(to), "files": digests}
+
+
+def _download(client: ModelRoutes, version: dict[str, Any], folder: Path) -> None:
+    pinned = f"{version['name']}@{version['version']}"
+    for name in client.model_files(pinned):
+        if not is_plain(name):
+            raise BadRequest(f"The platform names a file {name!r}, which leads out of the folder.", "")
+        if name not in (layout.CARD, layout.CONFIG):  # the record's own are written
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            client.download_model_file(pinned, name, folder / name)
+    _write_json(folder / layout.CARD, version["card"])
+    _write_json(folder / layout.CONFIG, version["config"])
+
+
+def _not_written(pinned: str, said: str) -> BadRequest:
+    last = said.strip().rpartition("\n")[2]
+    try:
+        told = json.loads(last)
+        return BadRequest(f"{pinned} was not written. {told['message']}", str(told["hint"]))
+    except (ValueError, KeyError, TypeError):
+        return BadRequest(f"{pinned} was not written: {last:.500}", "Look at what was said before it, with --debug.")
 
 
 @contextmanager

@@ -41,11 +41,14 @@ class ModelRoutes:
         parts = "/".join(segment(part, "file") for part in name.split("/"))
         return self._http.download(f"{API}/models/{segment(ref, 'model')}/files/{parts}", to)
 
-    def export_model(self, ref: str, to: str | Path, *, licence: str | None = None) -> Json:
-        """Write a model version into a folder, or a tar of one (FILE.tar), and return `{model, digest, to, files}`."""
-        from genctl.exports import export
+    def export_model(self, ref: str, to: str | Path, *, licence: str | None = None, huggingface: bool = False) -> Json:
+        """Write a model version into a folder, or a tar of one (FILE.tar), and return `{model, digest, to, files}`.
 
-        return export(self, ref, Path(to), licence)
+        With `huggingface` a language model is written as a directory that `transformers` loads.
+        """
+        from genctl.exports import export, export_huggingface
+
+        return export_huggingface(self, ref, Path(to)) if huggingface else export(self, ref, Path(to), licence)
 
     def import_model(self, path: str | Path, *, name: str | None = None, on_progress: Sent | None = None) -> Json:
         """Publish an exported model (its folder or tar) under a name that is free, or its own; return the version."""

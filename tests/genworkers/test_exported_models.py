@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from genctl.exports import archived, export
+from genctl.exports import archived, export, export_huggingface
 from genctl.recipecode import located, packed
-from genplatform.catalog import Catalog, migrate
+from genplatform.catalog import Catalog, ModelRow, migrate
 from genplatform.domain import exported, layout
 from genplatform.errors import BadRequest, Conflict, NotFound
 from genplatform.queues.memory import MemoryQueues
@@ -76,8 +78,17 @@ def trained(request: pytest.FixtureRequest, here: Wiring, platform: Any, run_ord
     return publish(here, platform, run_order, request.param)
 
 
-def publish(w: Wiring, platform: Any, run_order: Order, recipe: str) -> str:
-    changes: dict[str, Any] = {"store_url": w.store.url, "budget": {"steps": 4}, "recipe": recipe}
+def publish(
+    w: Wiring,
+    platform: Any,
+    run_order: Order,
+    recipe: str,
+    name: str = "mine",
+    base: ModelRow | None = None,
+    **more: Any,
+) -> str:
+    changes: dict[str, Any] = {"store_url": w.store.url, "budget": {"steps": 4}, "recipe": recipe} | more
+    changes |= {"base": model_order(base)} if base is not None else {}
     if ":" in recipe:
         with packed(located(recipe, EXAMPLE)) as (code, file):
             w.store.put_bytes(layout.upload(TENANT, code.digest), file.read())
@@ -90,17 +101,22 @@ def publish(w: Wiring, platform: Any, run_order: Order, recipe: str) -> str:
         "job_id": "j_abc",
         "code_version": "0.1.0",
         "created_at": 1.0,
+        "parent_pk": base.id if base is not None else None,
     }
     with w.catalog.write() as tx:
-        tx.models.publish(TENANT, "mine", values)
-    return "mine@1"
+        tx.models.publish(TENANT, name, values)
+    return f"{name}@1"
+
+
+def row_of(w: Wiring, ref: str) -> ModelRow:
+    with w.catalog.read() as tx:
+        (row,) = [one for one in tx.models.all(TENANT) if one.ref == ref]
+    return row
 
 
 def drawn(w: Wiring, ref: str, scratch: Path) -> list[str]:
-    with w.catalog.read() as tx:
-        (row,) = [one for one in tx.models.all(TENANT) if one.ref == ref]
     scratch.mkdir()
-    model = models.load(w.store, model_order(row), scratch)
+    model = models.load(w.store, model_order(row_of(w, ref)), scratch)
     return [payload_sha256(one) for one in model.sampler.draw([1, 2, 3])]
 
 
@@ -167,6 +183,55 @@ def test_an_import_that_is_sent_again_before_the_first_is_through_is_one_version
     assert brought(there, tmp_path / "out") == through[1]
 
     assert [one["name"] for one in registry.ls(there, TENANT)["models"]] == ["mine", "noise"]
+
+
+SMALL = {"width": 32, "layers": 1, "heads": 1, "context_length": 16, "vocabulary": 300}
+
+
+def test_adapters_are_brought_to_where_their_base_is_and_are_given_to_transformers_merged(
+    here: Wiring, there: Wiring, platform: Any, run_order: Order, tmp_path: Path
+) -> None:
+    (tmp_path / "few.txt").write_text("\n\n".join(f"line {number} of a few" for number in range(60)))
+    text: dict[str, Any] = {"data": {"source": str(tmp_path / "few.txt")}, "folders": [str(tmp_path)]}
+    publish(here, platform, run_order, "gpt", "plain", params=SMALL, **text)
+    lora = {"rank": 2, "alpha": 64.0, "targets": None}
+    plain = row_of(here, "plain@1")
+    publish(here, platform, run_order, "gpt", "tuned", plain, params={"learning_rate": 0.1}, lora=lora, **text)
+    for name in ("plain", "tuned"):
+        export(Here(here), name, tmp_path / name, None)  # type: ignore[arg-type]
+
+    with pytest.raises(BadRequest, match="which is not here") as caught:
+        brought(there, tmp_path / "tuned")
+    assert "it was plain@1 there" in caught.value.hint
+    came = [brought(there, tmp_path / name, f"{name}-2") for name in ("plain", "tuned")]
+
+    assert [one["parent"] for one in came] == [None, "plain-2@1"]
+    assert drawn(there, "tuned-2@1", tmp_path / "b") == drawn(here, "tuned@1", tmp_path / "a")
+    made = export_huggingface(Here(there), "tuned-2", tmp_path / "hf")  # type: ignore[arg-type]
+    weights = load_file(tmp_path / "hf" / "model.safetensors")
+    assert "config.json" in made["files"]
+    assert weights.keys() == {name.removeprefix("net.") for name in load_file(tmp_path / "plain" / layout.WEIGHTS)}
+    merged = models.load(there.store, model_order(row_of(there, "tuned-2@1")), made_folder(tmp_path / "c")).sampler
+    assert all(torch.equal(weights[name], t) for name, t in merged.modules["net"].state_dict().items())
+    rewritten(tmp_path / "tuned", "card.json", adapter={"base": plain.digest, **lora, "alpha": 1.0})
+    with pytest.raises(BadRequest, match="have the digest"):
+        brought(there, tmp_path / "tuned", "other")
+
+
+def test_what_is_no_language_model_is_not_given_to_transformers(
+    here: Wiring, platform: Any, run_order: Order, tmp_path: Path
+) -> None:
+    publish(here, platform, run_order, "gan")
+
+    with pytest.raises(BadRequest, match=r"mine@1 was not written\. A model of the recipe gan is no language model"):
+        export_huggingface(Here(here), "mine", tmp_path / "hf")  # type: ignore[arg-type]
+
+    assert not (tmp_path / "hf").exists()
+
+
+def made_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
 
 
 def rewritten(folder: Path, name: str, **changes: Any) -> None:

@@ -32,6 +32,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "flow": {"width_of_network": 8, "sampling_steps": 2, "guidance": 2.0},
     "gan": {"generator_widths": [16], "discriminator_widths": [16]},
     "gpt": {"width": 16, "layers": 1, "heads": 1, "context_length": 24, "vocabulary": 300},
+    "hf-causal-lm": {
+        "context_length": 24,
+        "vocabulary": 300,
+        "architecture": {"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 1, "n_positions": 24},
+    },
     "noise": {},
     "pix2pix": {"width_of_network": 4},
     "vae": {"widths": [32]},

@@ -486,5 +486,5 @@ def test_transformers_loads_it_and_generates_as_we_do(published: tuple[Store, di
         to_huggingface(tmp_path / "version", tmp_path / "exported")
     weights = tmp_path / "version" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
-    with pytest.raises(BadRequest, match="are not the model of its card"):
+    with pytest.raises(BadRequest, match="is not what was published"):
         to_huggingface(tmp_path / "version", tmp_path / "other")

@@ -1,4 +1,4 @@
-"""A hub on loopback: answers what huggingface_hub asks for a data set's files, at the commits a test gives it."""
+"""A hub on loopback: answers what huggingface_hub asks for the files of a data set, or a model, at a test's commits."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from urllib.parse import unquote, urlsplit
 
 
 class HubStandIn:
-    """One data set, `repository`, whose branches point to commits, and these to files by their paths."""
+    """One data set (or model), `repository`, whose branches point to commits, and these to files by their paths."""
 
-    def __init__(self, repository: str) -> None:
-        self.repository = repository
+    def __init__(self, repository: str, kind: str = "datasets") -> None:
+        self.repository, self.kind = repository, kind
         self.branches: dict[str, str] = {}
         self.commits: dict[str, dict[str, bytes]] = {}
         self.fetched: list[str] = []
@@ -41,7 +41,8 @@ class HubStandIn:
 
     def _answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
         """Return status, headers and body of what lies at a path."""
-        api, files = f"/api/datasets/{self.repository}", f"/datasets/{self.repository}/resolve/"
+        where = "" if self.kind == "models" else f"/{self.kind}"  # as the hub has it
+        api, files = f"/api/{self.kind}/{self.repository}", f"{where}/{self.repository}/resolve/"
         if path.startswith(f"{api}/tree/"):
             commit = self.commits[path.removeprefix(f"{api}/tree/")]
             listed = [{"type": "file", "path": p, "size": len(d), "oid": _oid(d)} for p, d in commit.items()]

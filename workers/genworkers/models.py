@@ -18,9 +18,10 @@ from torch import nn
 
 from genplatform.domain import exported, layout, recipe_code
 from genplatform.domain.recipe_code import RecipeCode
-from genplatform.errors import BadRequest
+from genplatform.errors import BadRequest, NotFound
 from genplatform.store import Store
-from genworkers import own_recipes
+from genworkers import adapters, own_recipes
+from genworkers.adapters import Lora
 from genworkers.recipes import registry
 from genworkers.recipes.base import FirstStage, Recipe
 from genworkers.sampler import Sampler
@@ -32,13 +33,14 @@ def model_digest(
     weights: str | None,
     assets: Mapping[str, bytes] | None = None,
     code: RecipeCode | None = None,
+    adapter: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the digest of a model version.
 
     `weights` is the SHA-256 of its safetensors file, if it has one; `assets` are what it was prepared with; `code` is
-    its recipe's, where that is not ours.
+    its recipe's, where that is not ours; `adapter` says of what model its weights are adapters, where they are.
     """
-    return exported.model_digest(recipe, config, weights, asset_digests(assets or {}), code)
+    return exported.model_digest(recipe, config, weights, asset_digests(assets or {}), code, adapter)
 
 
 def asset_digests(assets: Mapping[str, bytes]) -> dict[str, str]:
@@ -63,8 +65,12 @@ def served(recipe: Recipe[Any], modules: nn.ModuleDict) -> nn.ModuleDict:
 
 
 def write_weights(recipe: Recipe[Any], modules: nn.ModuleDict, path: Path) -> str | None:
-    """Write what is published of the networks; return the file's SHA-256, or None when there is nothing to write."""
-    tensors = {name: t.detach().cpu().contiguous() for name, t in served_state(recipe, modules).items()}
+    """Write what is published of the networks; return the file's SHA-256, or None when there is nothing to write.
+
+    Of networks with adapters these alone are published: the base has the rest.
+    """
+    state = served_state(recipe, modules)
+    tensors = {name: t.detach().cpu().contiguous() for name, t in (adapters.kept(state) or state).items()}
     if not tensors:
         return None
     save_file(tensors, path)
@@ -93,6 +99,7 @@ def load(store: Store, model: Mapping[str, Any], scratch: Path) -> LoadedModel:
     """Fetch and build the model of an order; raises BadRequest when what lies in the store is not that model."""
     code = recipe_code.of_card(model.get("code"))
     recipe = _class_of(store, model, code).configured(model["config"])
+    adapter = model.get("adapter")
     modules = nn.ModuleDict()
     weights, card = None, {}
     if recipe.serve_modules:
@@ -101,17 +108,39 @@ def load(store: Store, model: Mapping[str, Any], scratch: Path) -> LoadedModel:
         card = json.loads(store.read_bytes(f"{model['key']}/{layout.CARD}"))
     recipe.assets = {name: store.read_bytes(f"{model['key']}/{name}") for name in recipe.asset_names}
     # Before a byte of it is used: these weights and this config are what the name stands for.
-    digest = model_digest(model["recipe"], model["config"], weights, recipe.assets, code)
+    digest = model_digest(model["recipe"], model["config"], weights, recipe.assets, code, adapter)
     if digest != model["digest"]:
         raise BadRequest(
             f"The model {_title(model)} in the store is not what was published: its digest is {digest[:12]}..., "
             f"and {model['digest'][:12]}... is recorded.",
             "Its files were changed or damaged: train or import it again.",
         )
-    if recipe.serve_modules:
+    if adapter:
+        modules = _base_of(store, model, adapter, scratch)
+        adapters.merge(modules, load_file(path), Lora.of(adapter) or Lora())
+        modules = served(recipe, modules)
+    elif recipe.serve_modules:
         modules = served(recipe, recipe.build())
         modules.load_state_dict(load_file(path))
     return LoadedModel(_title(model), digest, model["recipe"], Sampler(recipe, modules, int(model["tile"])), card)
+
+
+def _base_of(store: Store, model: Mapping[str, Any], adapter: Mapping[str, Any], scratch: Path) -> nn.ModuleDict:
+    """Return the networks of the model whose adapters a version is; it may be such a version itself."""
+    key = f"{model['key'].rpartition('/')[0]}/{adapter['base']}"
+    try:
+        card, config = (json.loads(store.read_bytes(f"{key}/{name}")) for name in (layout.CARD, layout.CONFIG))
+        told = {name: card.get(name) for name in ("recipe", "tile", "code", "adapter")}
+        place = scratch / "base"
+        place.mkdir(exist_ok=True)
+        about = {"name": f"base of {model['name']}", "version": model["version"], "digest": adapter["base"]}
+        return load(store, told | about | {"key": key, "config": config}, place).sampler.modules
+    except NotFound:
+        raise BadRequest(
+            f"The model {_title(model)} is adapters on the model with the digest {adapter['base'][:12]}, whose files "
+            "are not in the store any more.",
+            "Bring them back: its parent's name stands in `genctl models show`.",
+        ) from None
 
 
 def _class_of(store: Store, model: Mapping[str, Any], code: RecipeCode | None) -> type[Recipe[Any]]:
@@ -129,7 +158,7 @@ def _class_of(store: Store, model: Mapping[str, Any], code: RecipeCode | None) -
 
 
 def fetch_first_stage(store: Store, model: Mapping[str, Any] | None, scratch: Path) -> FirstStage | None:
-    """Fetch the model that a run builds on, of its order; None where it builds on none. Raises as `load` does."""
+    """Fetch the model that a run builds on or starts from, of its order; None for none. Raises as `load` does."""
     if model is None:
         return None
     loaded = load(store, model, scratch)

@@ -78,6 +78,7 @@ def show(model: str, as_json: bool) -> None:
             ("takes", _takes(found)),
             ("job", found.get("job_id")),
             ("parent", found.get("parent")),
+            ("adapters", _adapters(found)),
             ("digest", found.get("digest")),
             ("data digest", found.get("data_digest")),
             ("metrics", _metrics(found)),
@@ -132,20 +133,24 @@ def compare(model: tuple[str, ...], sheet: str | None, as_json: bool) -> None:
 @click.argument("model", shell_complete=session.complete_model)
 @click.argument("to", metavar="DIR|FILE.tar", type=click.Path(path_type=Path))
 @click.option("--licence", metavar="TEXT|FILE", help="On what terms it may be used, such as CC-BY-4.0.")
+@click.option("--huggingface", is_flag=True, help="Write a language model as a directory of transformers.")
 @session.json_option
-def export(model: str, to: Path, licence: str | None, as_json: bool) -> None:
+def export(model: str, to: Path, licence: str | None, huggingface: bool, as_json: bool) -> None:
     """Write a model version into a folder, or a tar of one: weights, config, card, lineage, and its recipe's own code.
 
-    Every file's digest, and the version's, is checked on the way. What is there already is not written over.
+    Every file's digest, and the version's, is checked on the way. What is there already is not written over. A version
+    of adapters is these alone; --huggingface merges them into what they are on.
     """
     from genctl import output, text
 
     with session.client() as client:
-        made = client.export_model(model, to, licence=licence)
+        made = client.export_model(model, to, licence=licence, huggingface=huggingface)
     if as_json:
         output.emit_json(made)
         return
     output.say(text.clean(f"{made['model']} in {made['to']}: {', '.join(made['files'])}"))
+    if huggingface:
+        return
     output.next_steps([("bring it to another platform", f"genctl models import {text.clean(made['to'])}")])
 
 
@@ -172,6 +177,16 @@ def import_(path: Path, name: str | None, as_json: bool) -> None:
 def _came_as(model: dict[str, Any]) -> str:
     origin = _of_card(model, "origin")
     return f"{origin.get('name')}@{origin.get('version')}" if isinstance(origin, dict) else ""
+
+
+def _adapters(model: dict[str, Any]) -> str:
+    """Return of which rank a version's adapters are, and on which layers of its parent; nothing of other versions."""
+    told = _of_card(model, "adapter")
+    if not isinstance(told, dict):
+        return ""
+    targets = told.get("targets")
+    layers = ", ".join(str(one) for one in targets) if isinstance(targets, list) else "all layers"
+    return f"of rank {told.get('rank')}, alpha {told.get('alpha')}, on {layers} of its parent"
 
 
 def _of_card(model: dict[str, Any], *path: str) -> Any:

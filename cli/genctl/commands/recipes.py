@@ -48,6 +48,8 @@ def show(name: str, as_json: bool) -> None:
         "does": recipe.get("summary"),
         "first_stage": f"a model of {recipe['first_stage']}" if recipe.get("first_stage") else None,
         "worker dependent": recipe.get("worker_dependent"),
+        "may differ from a base": ", ".join(recipe.get("tunable") or ()),
+        "no adapters": recipe.get("no_adapters"),
     }
     output.pairs([(name, value) for name, value in said.items() if value])
     _fields("params", recipe.get("config"), "It takes no params.")

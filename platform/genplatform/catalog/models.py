@@ -102,6 +102,12 @@ class Models:
         """Return the version with that inside key."""
         return ModelRow.of(self._db.execute(_by_key, {"version_id": version_id}).one())
 
+    def of_digest(self, tenant: str, digest: str) -> ModelRow | None:
+        """Return the oldest version with that digest."""
+        query = _select().where(model_versions.c.tenant_id == tenant, model_versions.c.digest == digest)
+        row = self._db.execute(query.order_by(model_versions.c.id).limit(1)).first()
+        return None if row is None else ModelRow.of(row)
+
     def names(self, tenant: str) -> list[str]:
         """Return the models' names."""
         query = sa.select(models.c.name).where(models.c.tenant_id == tenant).order_by(models.c.name)

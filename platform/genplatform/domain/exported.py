@@ -59,14 +59,17 @@ def model_digest(
     weights: str | None,
     assets: Mapping[str, str] | None = None,
     code: RecipeCode | None = None,
+    adapter: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the digest of a model version.
 
     `weights` is the SHA-256 of its safetensors file, if it has one, and `assets` are those of the files that it was
-    prepared with; `code` is its recipe's, where that is not ours.
+    prepared with; `code` is its recipe's, where that is not ours; `adapter` says on which model its weights are
+    adapters, by that one's digest, and how.
     """
     told: dict[str, Any] = {"config": dict(config), "recipe": recipe, "weights": weights}
     told |= ({"assets": dict(assets)} if assets else {}) | ({"code": list(code)} if code else {})
+    told |= {"adapter": dict(adapter)} if adapter else {}
     return hashlib.sha256(canonical(told)).hexdigest()
 
 
@@ -129,7 +132,10 @@ def _check_digest(
         raise _bad(f"{layout.CODE} is not the code that its card names")
     known = {layout.WEIGHTS, layout.CONFIG, layout.CARD, layout.CODE, LICENCE}
     assets = {name: sha256 for name, sha256 in listed.items() if name not in known}
-    digest = model_digest(str(model.get("recipe")), config, listed.get(layout.WEIGHTS), assets, code)
+    adapter = card.get("adapter")
+    if adapter is not None and not isinstance(adapter, dict):
+        raise _bad(f"the `adapter` of its card says nothing: {adapter!r:.100}")
+    digest = model_digest(str(model.get("recipe")), config, listed.get(layout.WEIGHTS), assets, code, adapter)
     if digest != model.get("digest"):
         raise _bad(f"its config, weights and code have the digest {digest}, and not {model.get('digest')!s:.100}")
     told = {key: (card.get(key), model.get(key)) for key in ("recipe", "tile", "modality")}

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from genplatform.catalog import ModelRow, Transaction
 from genplatform.domain import exported, layout
 from genplatform.domain.exported import Exported
 from genplatform.domain.names import NAME_RULE, RESERVED_MODELS, ModelRef, is_name
@@ -55,8 +56,11 @@ def import_model(w: Wiring, tenant: str, *, name: str, upload: str) -> dict[str,
         "code_version": str(found.model.get("code_version") or "")[:64],
         "created_at": w.clock(),
     }
+    adapter = made.card.get("adapter")
     try:
         with w.catalog.write() as tx:
+            if adapter:
+                values["parent_pk"] = _base(tx, tenant, found, str(adapter.get("base"))).id
             version_id, number = tx.models.publish(tenant, name, values)
             if number != 1:
                 raise _taken(name)
@@ -110,6 +114,17 @@ def _checked(w: Wiring, tenant: str, found: Exported, upload: str) -> wire.Model
         | {"config": dict(found.config), "key": layout.model(tenant, str(told["digest"])), "size": 0}
         | {"card": {**found.card, **licence, "config": dict(found.config), "origin": origin}},
     )
+
+
+def _base(tx: Transaction, tenant: str, found: Exported, digest: str) -> ModelRow:
+    """Return the version here whose adapters have come: without it they are nothing."""
+    base = tx.models.of_digest(tenant, digest)
+    if base is None:
+        raise BadRequest(
+            f"The model {found.ref} is adapters on the model with the digest {digest:.64}, which is not here.",
+            f"Export and import that one first: it was {found.model.get('parent')} there.",
+        )
+    return base
 
 
 def _put(w: Wiring, folder: Path, key: str) -> int:

@@ -52,6 +52,7 @@ def _train(w: Wiring, tx: Transaction, job: JobRow) -> dict[str, Any]:
         "evaluate_every": spec.get("evaluate_every"),
         "optimization": spec.get("optimization"),
         "early_stopping": spec.get("early_stopping"),
+        "lora": spec.get("lora"),
         "best": _best(tx, job),
         "evaluate": spec.get("evaluate"),
         "publish": published_name(parse_stored(spec)),

@@ -205,6 +205,13 @@ def _add_version(w: Wiring, tx: Transaction, job: JobRow, made: wire.ModelBody) 
     if name is None:
         return None, None
     parent = pinned(tx, job, spec)
+    adapter = made.card.get("adapter")
+    on = adapter.get("base") if isinstance(adapter, dict) else adapter
+    if adapter and (parent is None or on != parent.digest):
+        raise BadRequest(
+            f"The model is adapters on {on!s:.64}, which is not what job {job.job_id} started from.",
+            "Name the digest of the job's base.",
+        )
     values = {
         "recipe": made.recipe,
         "modality": made.modality,

@@ -20,6 +20,7 @@ from genplatform.services.context import Effects, Wiring
 from genplatform.services.endings import Ending, fail_job
 from genplatform.services.leadership import led
 from genplatform.services.orders import THREADS, run_order
+from genplatform.services.surroundings import builds_by
 from genplatform.spec import JobSpec, model_ref, parse_stored
 
 # A starting actor loads Python, torch and the data before its first word.
@@ -86,10 +87,10 @@ def open_queued(
         values["pool"] = pool_of(key.tenant, model)
         if not tx.shards.count(job.id):
             tx.shards.plan(key.tenant, job.id, plan_shards(job.total, model.tile, job.spec.get("batch_size")))
-    first_stage = None
+    parent = None
     if job.kind == JobKind.TRAIN and model_ref(spec) is not None:
-        first_stage = pinned(tx, job, spec)
-        if first_stage is None:
+        parent = pinned(tx, job, spec)
+        if parent is None:
             _fail_without_model(w, tx, effects, job, spec)
             return None
     tx.jobs.move(job.id, JobState.STARTING, new_run=run.run, only_from={JobState.QUEUED}, **values)
@@ -102,8 +103,8 @@ def open_queued(
         order = run_order(w, tx, job, run, api_url)
         if model is not None:
             order["model"] = model_order(model)
-        if first_stage is not None:
-            order["first_stage"] = model_order(first_stage)
+        if parent is not None:
+            order[builds_by(job.spec)] = model_order(parent)
         return OpenedRun(run, JobKind(job.kind), None, workers, order)
     pool = pool_of(key.tenant, model)
     offers = [ShardKey(*run, s.number) for s in tx.shards.in_state(job.id, ShardState.PENDING)]
@@ -205,6 +206,7 @@ def model_order(model: ModelRow) -> dict[str, Any]:
         "key": model.key,
         "recipe": model.recipe,
         "code": model.card.get("code"),
+        "adapter": model.card.get("adapter"),
         "modality": model.modality,
         "config": model.config,
         "tile": model.tile,

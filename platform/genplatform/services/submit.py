@@ -21,6 +21,7 @@ from genplatform.domain.keys import JobKey
 from genplatform.domain.states import TERMINAL_JOB_STATES, JobState
 from genplatform.errors import BadSpec
 from genplatform.services import idempotency, present
+from genplatform.services.bases import refuse_bases
 from genplatform.services.conditions import refuse_conditions
 from genplatform.services.context import Effects, Wiring
 from genplatform.services.plans import COLUMNS, JSON_COLUMNS, Plan, plan
@@ -124,6 +125,7 @@ def _dry_run(w: Wiring, tenant: str, plans: Sequence[Plan]) -> dict[str, Any]:
         refuse_oversized(tx, plans, w.clock())
         resolve(tx, tenant, plans)
         refuse_conditions(tx, tenant, plans, w.recipes)
+        refuse_bases(w, tx, tenant, plans)
     return {"jobs": [one.shown() for one in plans[:PAGE]], "next": None, "count": len(plans), "key": None}
 
 
@@ -184,6 +186,7 @@ class _Submission:
         refuse_oversized(tx, self.plans, now)
         outside = resolve(tx, self.tenant, self.plans, lock=True)
         refuse_conditions(tx, self.tenant, self.plans, self.w.recipes)
+        refuse_bases(self.w, tx, self.tenant, self.plans)
         in_file = {one.name: index for index, one in enumerate(self.plans)} if outside else {}
         self._open_needs = [_open_needs(one, outside, in_file) if one.needs else 0 for one in self.plans]
         self._ids += [new_id("j", self.w.randbelow) for _ in self.plans[sent:]]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from genplatform.catalog import JobRow, Transaction
 from genplatform.domain.names import ModelRef
@@ -118,7 +119,12 @@ def _model_problems(
 
 def _field(plan: Plan) -> str:
     """Return the field that names the model which a job uses."""
-    return "model" if plan.publishes is None else "first_stage"
+    return "model" if plan.publishes is None else builds_by(plan.spec())
+
+
+def builds_by(spec: Mapping[str, Any]) -> str:
+    """Return the field by which a training names the published model that it builds on."""
+    return "base" if spec.get("base") is not None else "first_stage"
 
 
 def _floats(plan: Plan) -> bool:

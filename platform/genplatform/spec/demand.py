@@ -68,5 +68,7 @@ def model_ref(spec: JobSpec) -> ModelRef | None:
             return parse_model_ref(spec.model)
         case TrainSpec(first_stage=str(first_stage)):
             return parse_model_ref(first_stage)
+        case TrainSpec(base=str(base)):
+            return parse_model_ref(base)
         case _:
             return None

@@ -57,9 +57,11 @@ class RecipeBook:
     """The recipes that may be named in a job file.
 
     A descriptor is `{name, modality, summary, trainable, config, cond, formats, tile, first_stage,
-    worker_dependent}`, where `config` is the JSON Schema of the recipe's parameters, `cond` that of one
-    item's condition, or None, `first_stage` the recipe of the model that it builds on, or None, and
-    `worker_dependent` why another number of workers trains another model, or None.
+    worker_dependent, tunable, no_adapters}`, where `config` is the JSON Schema of the recipe's
+    parameters, `cond` that of one item's condition, or None, `first_stage` the recipe of the model that
+    it builds on, or None, `worker_dependent` why another number of workers trains another model, or
+    None, `tunable` the parameters that may be other than those of a base, and `no_adapters` why models
+    of it cannot be tuned by adapters, or None.
     Of recipes that installed packages bring, name and summary are all that is known here.
     """
 
@@ -107,6 +109,15 @@ class RecipeBook:
     def first_stage(self, name: str) -> str | None:
         """Return the recipe of the model that models of this one build on; None where they build on none."""
         return self._by_name.get(name, {}).get("first_stage")
+
+    def tunable(self, name: str) -> frozenset[str] | None:
+        """Return the parameters that a training may set otherwise than its base; None where that is not known."""
+        told = self._by_name.get(name, {}).get("tunable")
+        return None if told is None else frozenset(told)
+
+    def no_adapters(self, name: str) -> str | None:
+        """Return why models of the recipe cannot be tuned by adapters; None where they can, or it is not known."""
+        return self._by_name.get(name, {}).get("no_adapters")
 
     def _found(self, name: str) -> dict[str, Any]:
         if name not in self._by_name:

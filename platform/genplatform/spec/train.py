@@ -17,6 +17,7 @@ from genplatform.spec.judged import JUDGED_SCHEMA, Judged, as_judged
 from genplatform.spec.optimization import Budget, Checkpoint, EarlyStopping, Optimization
 from genplatform.spec.recipes import RecipeBook
 from genplatform.spec.refusals import NOT_YET, refuse
+from genplatform.spec.tuning import Lora, tuning_problems
 from genplatform.spec.words import Found, shown
 
 
@@ -89,6 +90,15 @@ class TrainSpec(JobSpec):
         description="The published model that a recipe of a second stage builds on: NAME@3, or the NAME that a job "
         "of `needs` publishes.",
     )
+    base: ModelReference | None = Field(
+        default=None,
+        description="The published model that training starts from, of the same recipe: NAME@3, or the NAME that a "
+        "job of `needs` publishes. Params that are not said are the base's.",
+    )
+    lora: Lora | None = Field(
+        default=None,
+        description="Train adapters of low rank on the base, and publish them alone: {rank: 8, alpha: 16}.",
+    )
     budget: Budget = Field(default_factory=default_of(Budget(steps=1000)), description="How long the model learns.")
     optimization: Optimization = Field(
         default_factory=default_of(Optimization()), description="How gradients are made and followed."
@@ -131,7 +141,8 @@ class TrainSpec(JobSpec):
                 return found
             if recipe in recipes.names():
                 stage = _first_stage_problem(recipe, data.get("first_stage"), recipes)
-                found.extend([stage] if stage is not None else [])
+                found.extend([stage] if stage is not None and data.get("base") is None else [])
+                found.extend(tuning_problems(data, recipes))
             if isinstance(params, dict) and recipe in recipes.names():
                 found.extend(recipes.find_in_params(recipe, params))
         return found

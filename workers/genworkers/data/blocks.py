@@ -57,11 +57,11 @@ class Blocks(Dataset):
 def learnable(recipe: Recipe[Any], dataset: Dataset, parts: dict[str, Tensor]) -> tuple[Dataset, dict[str, Tensor]]:
     """Return what a recipe learns from, and its parts: texts as rows of tokens, and all else as it is.
 
-    A recipe that has no assets yet is prepared first, with the texts of the training part.
+    A recipe that lacks assets is prepared first, with the texts of the training part.
     """
     if not isinstance(dataset, Documents):
         return dataset, parts
-    if recipe.asset_names and not recipe.assets:
+    if not recipe.assets.keys() >= set(recipe.asset_names):
         recipe.assets = recipe.prepare(Texts(dataset, parts["train"]))
     return in_blocks(recipe, dataset, parts) if isinstance(recipe, LanguageRecipe) else (dataset, parts)
 

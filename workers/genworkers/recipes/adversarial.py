@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from genworkers.recipes.base import Conditions, DataFacts, EvaluationContext, RecipeConfig
+from genworkers.recipes.base import TUNABLE, Conditions, DataFacts, EvaluationContext, RecipeConfig
 from genworkers.recipes.convolutional import Discriminator, Generator, Stack, stack_of
 from genworkers.recipes.fitting import picture_shape
 from genworkers.recipes.picture import ClassConfig, ClassRecipe
@@ -41,6 +42,9 @@ class ConvolutionalGan(ClassRecipe[G]):
     """A stack of transposed convolutions against its mirror; the generator's moving average is published."""
 
     serve_modules = ("ema",)
+    averages = MappingProxyType({"ema": "generator"})
+    tunable = (*TUNABLE, "n_critic", "penalty")
+    no_adapters = "the network that judges what they change is no part of a published version"
     norm: ClassVar[bool]  # whether there is BatchNorm in the discriminator too
 
     @classmethod

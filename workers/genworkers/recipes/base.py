@@ -22,6 +22,12 @@ from genworkers.images import MIME, Payload, encode_png, pictures
 # "label" their classes, and, where the data has pairs, "source" the pictures that they are to be made of.
 Batch = Mapping[str, Tensor]
 
+# Params that mean the same in all families, and are of the training or of the drawing, and not of the networks.
+TUNABLE = (
+    *("batch_size", "beta1", "beta2", "class_dropout", "dropout", "ema_decay", "guidance", "learning_rate"),
+    *("sampling_steps", "weight_decay"),
+)
+
 IMAGE = "image"
 AUDIO = "audio"
 TEXT = "text"
@@ -72,7 +78,7 @@ class DataFacts(NamedTuple):
 
 
 class FirstStage(NamedTuple):
-    """The published model that a recipe of a second stage builds on: its digest, and what was published of it."""
+    """The published model that a training builds on or starts from: its digest, and what was published of it."""
 
     digest: str
     recipe: Recipe[Any]
@@ -137,7 +143,12 @@ class Recipe(ABC, Generic[C]):
     formats: ClassVar[tuple[str, ...]] = ("png",)  # of files, the usual one first
     tile: ClassVar[int] = 64  # rows of every forward pass of a published model: what makes batches repeatable
     serve_modules: ClassVar[tuple[str, ...]] = ()  # the part of `build()` that is published
+    averages: ClassVar[Mapping[str, str]] = MappingProxyType({})  # networks that follow one that learns: which one
+    tunable: ClassVar[tuple[str, ...]] = TUNABLE  # params that a training may set otherwise than its base
+    pretrained_param: ClassVar[str | None] = None  # which param names a directory that training may start from
+    no_adapters: ClassVar[str] = ""  # why adapters on a published model cannot teach it, where they cannot
     asset_names: ClassVar[tuple[str, ...]] = ()  # files that `prepare` makes; kept with checkpoints and versions
+    assets_of_data: ClassVar[tuple[str, ...]] = ()  # those of them that are made anew for other data
     assets: Mapping[str, bytes] = MappingProxyType({})  # those files, once they are made or read
     first_stage: ClassVar[str | None] = None  # the recipe of the model that this one builds on, where it does
 
@@ -146,23 +157,44 @@ class Recipe(ABC, Generic[C]):
 
     @classmethod
     def configured(
-        cls, params: Mapping[str, Any], data: DataFacts | None = None, first_stage: FirstStage | None = None
+        cls,
+        params: Mapping[str, Any],
+        data: DataFacts | None = None,
+        first_stage: FirstStage | None = None,
+        base: FirstStage | None = None,
     ) -> Recipe[C]:
         """Return the recipe with these parameters, and with what it takes from data and first stage where they are.
 
-        Raises pydantic.ValidationError for parameters that the schema refuses, and ValueError for those that
-        are not the data's, and for a first stage that is not of the recipe that it should be.
+        With a `base`, what is not said is as the base has it. Raises pydantic.ValidationError for parameters that
+        the schema refuses, and ValueError for those that are not the data's or the base's, and for a first stage that
+        is not of the recipe that it should be.
         """
-        config = cls.Config.model_validate(dict(params))
+        config = cls.Config.model_validate(dict(params)) if base is None else cls._continuing(base, params)
         if data is None:
             return cls(config)  # type: ignore[arg-type]
         if data.modality != cls.modality:
             raise ValueError(f"The recipe {cls.name} learns from {cls.modality} data, and this is {data.modality}.")
         fitted = cls.fit_to(config, data)
+        if base is not None:
+            made = cls(fitted)  # type: ignore[arg-type]
+            made.assets = {k: v for k, v in base.recipe.assets.items() if k not in cls.assets_of_data}
+            return made
         cls._check_first_stage(first_stage)
         if first_stage is not None:
             fitted = cls.fit_to_first_stage(fitted, first_stage)
         return cls(fitted)  # type: ignore[arg-type]
+
+    @classmethod
+    def _continuing(cls, base: FirstStage, params: Mapping[str, Any]) -> RecipeConfig:
+        if base.recipe.name != cls.name:
+            raise ValueError(f"The base is of the recipe {base.recipe.name}, and the job's recipe is {cls.name}.")
+        theirs = base.recipe.config.model_dump(mode="json")
+        config = cls.Config.model_validate(theirs | dict(params))
+        ours = config.model_dump(mode="json")
+        for name in params:
+            if name not in cls.tunable and ours[name] != theirs.get(name):
+                raise ValueError(f"params.{name} is {ours[name]!r}, and the base has {theirs.get(name)!r}.")
+        return config
 
     @classmethod
     def _check_first_stage(cls, given: FirstStage | None) -> None:
@@ -185,6 +217,16 @@ class Recipe(ABC, Generic[C]):
     def fit_to_first_stage(cls, config: RecipeConfig, first: FirstStage) -> RecipeConfig:
         """Return `config` with what the first stage tells filled in, so that `build` needs nothing else to know."""
         return config
+
+    @classmethod
+    def of_files(
+        cls, params: Mapping[str, Any], files: Mapping[str, bytes], tensors: dict[str, Tensor]
+    ) -> tuple[Recipe[Any], nn.ModuleDict]:
+        """Return what a directory that `pretrained_param` names is: the recipe, and the networks that are published.
+
+        `files` are its small files by name, `tensors` those of its weights. Raises ValueError for what it cannot be.
+        """
+        raise ValueError(f"The recipe {cls.name} starts from no directory.")
 
     def adopt(self, modules: nn.ModuleDict, first: FirstStage) -> None:
         """Fill the networks that have the names of the first stage's with its weights; called before the first step."""

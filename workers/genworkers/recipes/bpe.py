@@ -76,6 +76,8 @@ def read(tokenizer: bytes) -> Tokenizer:
     """Return the tokenizer that `learn` wrote, ready to use."""
     found: Tokenizer = _library().Tokenizer.from_str(tokenizer.decode())
     found.encode_special_tokens = True  # as text
+    found.no_truncation()
+    found.no_padding()
     return found
 
 
@@ -100,21 +102,30 @@ def _pieces(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-def stream(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[Ids]:
+def stream(tokenizer: Tokenizer, texts: Iterable[str], end_token: int = END_TOKEN) -> Iterator[Ids]:
     """Yield the tokens of each text; one that ends stands before the first and behind each."""
-    end = np.array([END_TOKEN], dtype=np.int64)
+    end = np.array([end_token], dtype=np.int64)
     return chain([end], (np.concatenate((tokens_of(tokenizer, text), end)) for text in texts))
 
 
 @lru_cache(maxsize=4)
 def pieces(tokenizer: bytes) -> list[bytes]:
-    """Return the bytes of each token; the one that ends has none."""
+    """Return the bytes of each token; special ones, such as the one that ends, have none.
+
+    Raises ValueError for a tokenizer whose tokens are not made of bytes, which some that are not ours have.
+    """
     byte_of = {letter: value for value, letter in enumerate(_letters())}
-    vocabulary = read(tokenizer).get_vocab(with_added_tokens=True)
-    found = [b""] * len(vocabulary)
+    library = read(tokenizer)
+    added = library.get_added_tokens_decoder()
+    vocabulary = library.get_vocab(with_added_tokens=True)
+    found = [b""] * (max(vocabulary.values()) + 1)
     for token, number in vocabulary.items():
-        if number != END_TOKEN:
+        if number in added:
+            found[number] = b"" if added[number].special else added[number].content.encode()
+        elif byte_of.keys() >= set(token):
             found[number] = bytes(byte_of[letter] for letter in token)
+        else:
+            raise ValueError(f"The token {token!r:.100} is not made of bytes: only byte-level BPE is known here.")
     return found
 
 

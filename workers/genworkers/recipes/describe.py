@@ -28,6 +28,8 @@ def describe(name: str) -> dict[str, Any]:
         "tile": recipe.tile,
         "first_stage": recipe.first_stage,
         "worker_dependent": recipe.worker_dependent or None,
+        "tunable": sorted(set(recipe.tunable) & set(recipe.Config.model_fields)),
+        "no_adapters": recipe.no_adapters or None,
     }
 
 

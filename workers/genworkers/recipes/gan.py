@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from types import MappingProxyType
 from typing import Annotated
 
 import torch
@@ -53,6 +54,8 @@ class Gan(PictureRecipe[GanConfig]):
     summary = "Dense GAN for small pictures: trains in half a minute on one CPU core."
     Config = GanConfig
     serve_modules = ("ema",)
+    averages = MappingProxyType({"ema": "generator"})
+    no_adapters = "the network that judges what they change is no part of a published version"
 
     def build(self) -> nn.ModuleDict:
         """Return generator, discriminator, and the generator's moving average (always in evaluation mode)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import abstractmethod
+from types import MappingProxyType
 from typing import TypeVar
 
 import torch
@@ -48,6 +49,7 @@ class GuidedRecipe(ClassRecipe[G]):
     """A U-Net and its moving average, which is published. A subclass says what the network learns and how it draws."""
 
     serve_modules = ("ema",)
+    averages = MappingProxyType({"ema": "network"})
 
     def build(self) -> nn.ModuleDict:
         """Return the network and its moving average."""

@@ -89,12 +89,16 @@ class LanguageRecipe(Recipe[C]):
     tile = 16
     cond_schema = TextCondition
     asset_names: ClassVar[tuple[str, ...]] = (TOKENIZER, UNIGRAM)
+    assets_of_data = (UNIGRAM,)
 
     def prepare(self, texts: Iterable[str]) -> dict[str, bytes]:
-        """Learn the tokens, and count them: the likelihood of a model that knows these counts alone is an anchor."""
-        learned = bpe.learn(texts, self.config.vocabulary)
+        """Learn the tokens, and count them: the likelihood of a model that knows these counts alone is an anchor.
+
+        One that goes on from another model has that one's tokens.
+        """
+        learned = self.assets.get(TOKENIZER) or bpe.learn(texts, self.config.vocabulary)
         counts = np.zeros(len(bpe.pieces(learned)), dtype=np.int64)
-        for ids in bpe.stream(bpe.read(learned), texts):
+        for ids in bpe.stream(bpe.read(learned), texts, self.end_token):
             counts += np.bincount(ids, minlength=len(counts))
         return {TOKENIZER: learned, UNIGRAM: json.dumps(counts.tolist(), separators=(",", ":")).encode()}
 
@@ -104,6 +108,11 @@ class LanguageRecipe(Recipe[C]):
         if TOKENIZER not in self.assets:
             raise ValueError(f"The recipe {self.name} has no tokenizer: it is learned from the data first.")
         return self.assets[TOKENIZER]
+
+    @property
+    def end_token(self) -> int:
+        """The token that ends a text, and stands before each."""
+        return bpe.END_TOKEN
 
     @property
     def pieces(self) -> list[bytes]:
@@ -117,7 +126,7 @@ class LanguageRecipe(Recipe[C]):
 
     def tokens(self, texts: Iterable[str]) -> Iterator[bpe.Ids]:
         """Yield the tokens of texts, one after the other, with one that ends before and behind each."""
-        return bpe.stream(bpe.read(self.tokenizer), texts)
+        return bpe.stream(bpe.read(self.tokenizer), texts, self.end_token)
 
     @property
     def conditions(self) -> type[TextCondition]:
@@ -178,11 +187,11 @@ class LanguageRecipe(Recipe[C]):
 
     def slots(self, modules: nn.ModuleDict, count: int) -> Slots:
         """Return so many slots in which texts grow."""
-        return Slots(self.network(modules), count, self.config.context_length, self.pieces, bpe.END_TOKEN)
+        return Slots(self.network(modules), count, self.config.context_length, self.pieces, self.end_token)
 
     def beginning(self, seed: int, wish: TextCondition) -> Beginning:
         """Return what a text of that seed and wish begins with."""
-        tokens = (bpe.END_TOKEN, *bpe.tokens_of(bpe.read(self.tokenizer), wish.prompt).tolist())
+        tokens = (self.end_token, *bpe.tokens_of(bpe.read(self.tokenizer), wish.prompt).tolist())
         room = self.config.context_length - len(tokens)
         return Beginning(
             seed=seed,

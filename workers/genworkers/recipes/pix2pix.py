@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch.nn import functional
 
 from genworkers.recipes.averaging import follow
 from genworkers.recipes.base import (
+    TUNABLE,
     Batch,
     Condition,
     Conditions,
@@ -79,6 +81,9 @@ class Pix2Pix(Recipe[Pix2PixConfig]):
     Config = Pix2PixConfig
     cond_schema = PictureCondition
     serve_modules = ("ema",)
+    averages = MappingProxyType({"ema": "generator"})
+    tunable = (*TUNABLE, "adversarial_weight", "l1_weight")
+    no_adapters = "the network that judges what they change is no part of a published version"
     tile = 16
 
     @classmethod

@@ -21,6 +21,7 @@ BUILTIN = {
     "flow": "genworkers.recipes.flow:Flow",
     "gan": "genworkers.recipes.gan:Gan",
     "gpt": "genworkers.recipes.gpt:Gpt",
+    "hf-causal-lm": "genworkers.recipes.hf_causal_lm:HfCausalLm",
     "noise": "genworkers.recipes.noise:Noise",
     "pix2pix": "genworkers.recipes.pix2pix:Pix2Pix",
     "vae": "genworkers.recipes.vae:Vae",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genworkers.recipes.averaging import follow
-from genworkers.recipes.base import Batch, Conditions, EvaluationContext, StepContext
+from genworkers.recipes.base import TUNABLE, Batch, Conditions, EvaluationContext, StepContext
 from genworkers.recipes.fitting import picture_shape
 from genworkers.recipes.picture import PictureConfig, PictureRecipe
 from genworkers.recipes.randomness import normal_rows, uniform_rows
@@ -58,6 +59,9 @@ class Vae(PictureRecipe[VaeConfig]):
     summary = "Variational autoencoder for small pictures, with its likelihood bound in bits per dim."
     Config = VaeConfig
     serve_modules = ("ema_decoder",)
+    averages = MappingProxyType({"ema_decoder": "decoder", "ema_encoder": "encoder"})
+    tunable = (*TUNABLE, "pixels")
+    no_adapters = "its encoder is no part of a published version"
 
     def build(self) -> nn.ModuleDict:
         """Return encoder and decoder, and the moving averages of both."""

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genworkers.recipes.base import Batch, Conditions, EvaluationContext, StepContext
+from genworkers.recipes.base import TUNABLE, Batch, Conditions, EvaluationContext, StepContext
 from genworkers.recipes.codebook import Codebook
 from genworkers.recipes.fitting import picture_shape
 from genworkers.recipes.picture import PictureConfig, PictureRecipe
@@ -54,6 +54,8 @@ class Vqvae(PictureRecipe[VqvaeConfig]):
     summary = "VQ-VAE: pictures as a grid of codes. The first stage of vqvae-prior, which makes the better pictures."
     Config = VqvaeConfig
     serve_modules = ("encoder", "codebook", "decoder")
+    tunable = (*TUNABLE, "codebook_decay", "commitment")
+    no_adapters = "its codebook follows what it sees, and no gradient"
     whole_batches = "its codebook follows all rows of a batch at once"
     worker_dependent = "The codebook follows the rows that one worker sees: more workers train another model."
 

@@ -7,6 +7,7 @@ other. What is published holds that decoder and codebook too, so that it draws b
 from __future__ import annotations
 
 import copy
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -57,6 +58,7 @@ class VqvaePrior(ClassRecipe[VqvaePriorConfig]):
     Config = VqvaePriorConfig
     first_stage = "vqvae"
     serve_modules = ("ema", "codebook", "decoder")
+    averages = MappingProxyType({"ema": "prior"})
 
     @classmethod
     def fit_to_first_stage(cls, config: RecipeConfig, first: FirstStage) -> RecipeConfig:

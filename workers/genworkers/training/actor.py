@@ -37,8 +37,11 @@ class RunActor(OneRun):
         store = Store(self._order["store_url"])
         ctx = PlatformContext(self._order, store, self._outbox, self._stop, clock=time.time)
         with scratch("first-stage") as folder:
-            first_stage = patiently(lambda: fetch_first_stage(store, self._order.get("first_stage"), folder))
-        trained = train(TrainJob.from_order(self._order, first_stage), ctx, clock=time.monotonic)
+            first_stage, base = (
+                patiently(lambda field=field: fetch_first_stage(store, self._order.get(field), folder))
+                for field in ("first_stage", "base")
+            )
+        trained = train(TrainJob.from_order(self._order, first_stage, base), ctx, clock=time.monotonic)
         if trained.stopped is not None:
             return self._let_go(trained.stopped, trained.state.step)
         evaluation = None

@@ -24,7 +24,8 @@ from genplatform.domain.layout import STATE
 from genworkers.models import file_sha256
 from genworkers.recipes.base import Recipe
 from genworkers.training.gang import ALONE, Gang
-from genworkers.training.state import TrainState, Window, rates_of
+from genworkers.training.start import Start
+from genworkers.training.state import FROM_NOTHING, TrainState, Window
 from genworkers.training.tracking import Track
 
 FORMAT = 1
@@ -66,7 +67,8 @@ def snapshot(state: TrainState, windows: Sequence[Mapping[str, Any]] = ()) -> Sn
         told["scalers"] = {name: scaler.state_dict() for name, scaler in state.scalers.items()}
     if state.tracks:
         told["tracks"] = {name: track.as_json() for name, track in state.tracks.items()}
-    return Snapshot(state.step, {k: _copied(t) for k, t in state.modules.state_dict().items()}, tensors, told)
+    learned = {k: _copied(t) for k, t in state.modules.state_dict().items() if k not in state.fixed}
+    return Snapshot(state.step, learned, tensors, told)
 
 
 def write(
@@ -100,10 +102,17 @@ def write_snapshot(taken: Snapshot, folder: Path, about: Mapping[str, Any], asse
     return hashlib.sha256(text).hexdigest()
 
 
-def read(folder: Path, sha256: str, recipe: Recipe[Any], about: Mapping[str, Any], gang: Gang = ALONE) -> TrainState:
+def read(
+    folder: Path,
+    sha256: str,
+    recipe: Recipe[Any],
+    about: Mapping[str, Any],
+    gang: Gang = ALONE,
+    start: Start = FROM_NOTHING,
+) -> TrainState:
     """Return the state that a folder holds; raises Damaged when it is not the whole of what `sha256` names.
 
-    The recipe gets the assets that were kept with it.
+    The recipe gets the assets that were kept with it. What a base has for good is taken from there (`start`).
     """
     try:
         text = (folder / STATE).read_bytes()
@@ -116,17 +125,19 @@ def read(folder: Path, sha256: str, recipe: Recipe[Any], about: Mapping[str, Any
         if told["format"] != FORMAT or told["about"] != json.loads(canonical(about)):
             raise Damaged("it belongs to other data, another recipe or other parameters")
         recipe.assets = {name: (folder / name).read_bytes() for name in recipe.asset_names}
-        return _restored(folder, told, recipe, gang)
+        return _restored(folder, told, recipe, gang, start)
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise Damaged(f"it cannot be read ({type(error).__name__}: {error})") from error
 
 
-def _restored(folder: Path, told: Mapping[str, Any], recipe: Recipe[Any], gang: Gang) -> TrainState:
-    modules = recipe.build()
-    modules.load_state_dict(load_file(folder / MODULES))
-    optimizers = recipe.optimizers(modules)
-    # The rates before they are those of the step that was saved.
-    state = TrainState(modules, optimizers, step=int(told["step"]), rates=rates_of(optimizers))
+def _restored(folder: Path, told: Mapping[str, Any], recipe: Recipe[Any], gang: Gang, start: Start) -> TrainState:
+    modules = start.networks(recipe)
+    fixed = start.fixed(recipe, modules)
+    own = {name: tensor for name, tensor in modules.state_dict().items() if name in fixed}
+    modules.load_state_dict(own | load_file(folder / MODULES))
+    # The rates before the optimizers are given theirs are those of the recipe.
+    state = TrainState.around(recipe, modules, start)
+    state.step = int(told["step"])
     tensors = load_file(folder / OPTIMIZERS)
     for name, optimizer in state.optimizers.items():
         optimizer.load_state_dict(

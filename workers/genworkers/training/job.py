@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from genworkers.adapters import Lora
 from genworkers.data.fetching import Fetch, no_uploads, uploads_of
 from genworkers.recipes.base import FirstStage
+from genworkers.training.start import Start
 
 MOST_POINTS = 200  # of a metric's curve
 
@@ -81,10 +83,13 @@ class TrainJob:
     best: Target | None = None
     publish_best: bool = False
     first_stage: FirstStage | None = None
+    start: Start = field(default_factory=Start)
 
     @classmethod
-    def from_order(cls, order: Mapping[str, Any], first_stage: FirstStage | None = None) -> TrainJob:
-        """Read it from what the engine hands to the actor, who has fetched the model that it builds on.
+    def from_order(
+        cls, order: Mapping[str, Any], first_stage: FirstStage | None = None, base: FirstStage | None = None
+    ) -> TrainJob:
+        """Read it from what the engine hands to the actor, who has fetched the model that it builds on or starts from.
 
         An older version says nothing of some of it.
         """
@@ -108,6 +113,7 @@ class TrainJob:
             best=Target(best, kept["mode"]) if best else None,
             publish_best=kept.get("publish") == "best",
             first_stage=first_stage,
+            start=Start(base, Lora.of(order.get("lora"))),
         )
 
     def with_steps(self, items: int, batch_size: int) -> TrainJob:

@@ -35,8 +35,10 @@ from genworkers.training.evaluation import ROWS_UNDER_WAY, at_rest, evaluate
 from genworkers.training.gang import Gang
 from genworkers.training.job import Optimization, Target, TrainJob
 from genworkers.training.pace import Pace, Use
+from genworkers.training.pretrained import from_directory
 from genworkers.training.saving import Saver
 from genworkers.training.sheet import ACROSS, BESIDE, SHEETS, beside, draw_sheet
+from genworkers.training.start import Start
 from genworkers.training.state import EngineStep, TrainState
 from genworkers.training.tracking import Track
 
@@ -57,6 +59,7 @@ class Trained:
     split: dict[str, Any]
     stopped: str | None
     parts: Mapping[str, Tensor] = field(default_factory=dict)  # of `dataset`
+    start: Start = field(default_factory=Start)
 
 
 def train(job: TrainJob, ctx: RunContext, *, clock: Callable[[], float], rank: int = 0, world_size: int = 1) -> Trained:
@@ -68,7 +71,7 @@ def train(job: TrainJob, ctx: RunContext, *, clock: Callable[[], float], rank: i
     loop = _Loop(job, ctx, clock, rank, world_size)
     stopped = loop.run()
     state = loop.state if stopped is not None else loop.chosen()
-    return Trained(loop.recipe, state, loop.dataset, loop.split, stopped, loop.parts)
+    return Trained(loop.recipe, state, loop.dataset, loop.split, stopped, loop.parts, loop.job.start)
 
 
 class _Loop:
@@ -79,6 +82,7 @@ class _Loop:
             raise BadRequest(
                 f"The recipe {job.recipe!r} has nothing to train.", "Generate with its built-in model instead."
             )
+        job = from_directory(recipe, job)
         self.dataset = open_source(job.data, job.folders, job.fetch)
         self.recipe = _configured(recipe, job, facts_of(self.dataset))
         if job.optimization.accumulation_steps > 1 and self.recipe.whole_batches:
@@ -100,9 +104,10 @@ class _Loop:
             "data_digest": self.dataset.digest,
             "split": self.split,
             **_unusual(job),
+            **job.start.about(),
         }
         self._describe(parts)
-        restored = self._restore()
+        restored = self._restore(job.start)
         self.dataset, parts = self._prepared(parts)
         self.parts, self.validation = parts, parts["validation"]
         self.augment = Augment.of(job.data)
@@ -111,7 +116,9 @@ class _Loop:
         self.ctx.log(
             f"Training the recipe {self.recipe.name} for {self.job.steps:,} steps of {self.recipe.batch_size} items."
         )
-        self.state = restored or TrainState.fresh(self.recipe, ctx.seed, job.first_stage)
+        self.state = restored or TrainState.fresh(self.recipe, ctx.seed, job.first_stage, job.start)
+        for line in job.start.told(self.recipe, self.state.modules):
+            self.ctx.log(line)
         refuse_other_starts(self.gang, self.state.step)
         self.agreement = Agreement(self.gang, ctx.should_stop, clock, self.state.step)
         self.engine = EngineStep(self.state, ctx.seed, rank, job.optimization, self.job.steps, world_size)
@@ -137,7 +144,7 @@ class _Loop:
         if saved is None or saved.step != best.step:
             self._tell_damaged("best checkpoint", best.step, "it is not there", "Publishing the last state.")
             return self.state
-        state = self._read(saved, "best checkpoint", "Publishing the last state.")
+        state = self._read(saved, "best checkpoint", "Publishing the last state.", self.job.start)
         if state is not None:
             self.ctx.log(f"Publishing the state of step {state.step:,}: {target.metric} {best.value:.4g}.")
         return state or self.state
@@ -310,11 +317,11 @@ class _Loop:
         elif reason == CANCEL:
             self.ctx.log(f"Cancelled at step {self.state.step:,}.")
 
-    def _restore(self) -> TrainState | None:
+    def _restore(self, start: Start) -> TrainState | None:
         """Return the newest whole checkpoint's state; say so whenever one cannot be used."""
         offered = self.ctx.checkpoints()
         for saved in offered:
-            state = self._read(saved, "checkpoint", "Trying the one before it.")
+            state = self._read(saved, "checkpoint", "Trying the one before it.", start)
             if state is not None:
                 self.ctx.log(f"Going on from the checkpoint at step {state.step:,}.")
                 self.ctx.event("resumed", {"step": state.step})
@@ -324,12 +331,12 @@ class _Loop:
             self.ctx.event("restarted_from_zero", {"checkpoints": len(offered)})
         return None
 
-    def _read(self, saved: SavedCheckpoint, what: str, then: str) -> TrainState | None:
+    def _read(self, saved: SavedCheckpoint, what: str, then: str, start: Start) -> TrainState | None:
         with scratch("checkpoint") as place:
             folder = place / "checkpoint"
             try:
                 self.ctx.fetch(saved, folder)
-                return checkpoint.read(folder, saved.sha256, self.recipe, self.about, self.gang)
+                return checkpoint.read(folder, saved.sha256, self.recipe, self.about, self.gang, start)
             except (NotFound, checkpoint.Damaged) as error:
                 self._tell_damaged(what, saved.step, str(error), then)
                 return None
@@ -377,7 +384,7 @@ def facts_of(dataset: Dataset) -> DataFacts:
 
 def _configured(recipe: type[Recipe[Any]], job: TrainJob, data: DataFacts) -> Recipe[Any]:
     try:
-        return recipe.configured(job.params, data, job.first_stage)
+        return recipe.configured(job.params, data, job.first_stage, job.start.base)
     except ValidationError:
         raise  # which says by itself what is wrong with which parameter
     except ValueError as error:

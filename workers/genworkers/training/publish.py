@@ -14,7 +14,7 @@ import torch
 from genplatform.domain import layout, recipe_code
 from genplatform.errors import Conflict, NotFound
 from genplatform.store import Store, Stored
-from genworkers import models
+from genworkers import adapters, models
 from genworkers.context import patiently
 from genworkers.data.fetching import uploads_of
 from genworkers.training.loop import Trained
@@ -30,6 +30,9 @@ def publish_model(
     folder = scratch / "model"
     folder.mkdir()
     recipe, state = trained.recipe, trained.state
+    adapter = trained.start.adapter()
+    if trained.start.lora is not None and adapter is None:
+        adapters.unload(state.modules)  # on what nobody here has: the version holds all of it
     config = recipe.config.model_dump(mode="json")
     weights = models.write_weights(recipe, state.modules, folder / layout.WEIGHTS)
     for name, data in recipe.assets.items():
@@ -38,8 +41,9 @@ def publish_model(
     if code is not None:
         # Beside its weights: a model is drawn from for longer than what was sent ahead need be kept.
         uploads_of(order["store_url"], tenant)(code.digest, folder / layout.CODE)
-    digest = models.model_digest(recipe.name, config, weights, recipe.assets, code)
+    digest = models.model_digest(recipe.name, config, weights, recipe.assets, code, adapter)
     card = _card(order, trained, config, weights, digest) | ({"code": code.as_json()} if code else {})
+    card |= {"adapter": adapter} if adapter else {}
     for name, told in ((layout.CONFIG, config), (layout.CARD, card)):
         (folder / name).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     key = layout.model(tenant, digest)
@@ -65,6 +69,7 @@ def _card(
 ) -> dict[str, Any]:
     """Return what a person or a program should know of the model; nothing that names a job or a time."""
     recipe, state = trained.recipe, trained.state
+    served = models.served_state(recipe, state.modules)
     return {
         "recipe": recipe.name,
         "config": dict(config),
@@ -74,6 +79,7 @@ def _card(
         "cond": recipe.conditions.model_json_schema(by_alias=True) if recipe.conditions else None,
         "digest": digest,
         "first_stage": _named(order.get("first_stage")),
+        "base": _named(order.get("base")),
         "data": dict(order["data"]),
         "data_digest": trained.dataset.digest,
         **({"data_revision": trained.dataset.revision} if trained.dataset.revision else {}),
@@ -81,7 +87,7 @@ def _card(
         "seed": int(order["seed"]),
         "steps": state.step,
         "metrics": state.metrics,
-        "parameters": sum(t.numel() for t in models.served_state(recipe, state.modules).values()),
+        "parameters": sum(t.numel() for t in (adapters.kept(served) or served).values()),
         "weights": {"file": layout.WEIGHTS, "sha256": weights} if weights else None,
         "assets": models.asset_digests(recipe.assets),
         "code_version": code_version(),

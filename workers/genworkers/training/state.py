@@ -23,10 +23,12 @@ from genworkers.training.across import AcrossRows
 from genworkers.training.gang import ALONE, Gang
 from genworkers.training.job import Optimization
 from genworkers.training.parts import Part, parts_of
+from genworkers.training.start import Start
 from genworkers.training.tracking import Track
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 COMPILER = "inductor"
+FROM_NOTHING = Start()
 
 
 def stream_seed(seed: int, rank: int, step: int | str, stream: str = "") -> int:
@@ -101,6 +103,7 @@ class TrainState:
     window: Window = field(default_factory=Window)
     latest: dict[str, float] = field(default_factory=dict)  # the last full window's means
     evaluated: dict[str, float] = field(default_factory=dict)  # the last evaluation's
+    fixed: frozenset[str] = frozenset()  # tensors of the networks that are a base's for good
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -108,14 +111,21 @@ class TrainState:
         return self.latest | self.evaluated
 
     @classmethod
-    def fresh(cls, recipe: Recipe[Any], seed: int, first_stage: FirstStage | None = None) -> TrainState:
-        """Return the state before the first step: a function of the recipe's config, its first stage and the seed."""
+    def fresh(
+        cls, recipe: Recipe[Any], seed: int, first_stage: FirstStage | None = None, start: Start = FROM_NOTHING
+    ) -> TrainState:
+        """Return the state before the first step: a function of the recipe's config, what it builds on and the seed."""
         torch.manual_seed(stream_seed(seed, 0, "init"))
-        modules = recipe.build()
+        modules = start.networks(recipe)
         if first_stage is not None:
             recipe.adopt(modules, first_stage)
-        optimizers = recipe.optimizers(modules)
-        return cls(modules, optimizers, rates=rates_of(optimizers))
+        return cls.around(recipe, modules, start)
+
+    @classmethod
+    def around(cls, recipe: Recipe[Any], modules: nn.ModuleDict, start: Start) -> TrainState:
+        """Return the state of these networks, at step 0, with fresh optimizers."""
+        optimizers = start.optimizers(recipe, modules)
+        return cls(modules, optimizers, rates=rates_of(optimizers), fixed=start.fixed(recipe, modules))
 
 
 class EngineStep:
