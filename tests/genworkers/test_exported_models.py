@@ -196,7 +196,8 @@ def test_adapters_are_brought_to_where_their_base_is_and_are_given_to_transforme
     publish(here, platform, run_order, "gpt", "plain", params=SMALL, **text)
     lora = {"rank": 2, "alpha": 64.0, "targets": None}
     plain = row_of(here, "plain@1")
-    publish(here, platform, run_order, "gpt", "tuned", plain, params={"learning_rate": 0.1}, lora=lora, **text)
+    wanted: dict[str, Any] = {"job_id": "j_tuned", "params": {"learning_rate": 0.1}, "lora": lora}
+    publish(here, platform, run_order, "gpt", "tuned", plain, **wanted, **text)
     for name in ("plain", "tuned"):
         export(Here(here), name, tmp_path / name, None)  # type: ignore[arg-type]
 

@@ -6,6 +6,7 @@ nothing has changed before something is learned.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -72,7 +73,10 @@ def _put(modules: nn.ModuleDict, name: str, layers: Iterable[str], lora: Lora) -
     config = peft.LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, target_modules=[_within(name, one) for one in layers], lora_dropout=0.0
     )
-    peft.inject_adapter_in_model(config, around)
+    with warnings.catch_warnings():
+        # It sets it right by itself for the layers of GPT-2, whose matrices are the other way round.
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
+        peft.inject_adapter_in_model(config, around)
     modules[name] = around[name].train(training)
 
 
