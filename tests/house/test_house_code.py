@@ -38,6 +38,7 @@ PRINTS = {
     "workers/genworkers/conformance.py": "its process is what `genctl recipes check` reads",
     "platform/genplatform/__main__.py": "the process's entry says why it could not do what was asked",
     "workers/genworkers/data/check.py": "the command line reads what it says",
+    "workers/genworkers/huggingface.py": "the command line reads why it could not do what was asked",
 }
 # Rooms that are given time and chance, so that a test can give them others.
 GIVEN_TIME = ("domain", "spec", "scheduling", "services", "queues", "catalog", "dispatch")
