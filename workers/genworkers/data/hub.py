@@ -19,7 +19,7 @@ TOO_MANY, SERVER_ERROR = 429, 500
 
 def fetch_hub_model(name: HubName, to: Path) -> str:
     """Copy a model's files into the folder `to`; return the commit that was read. Raises as `fetch_hub` does."""
-    return _fetch(name, to, "model", "the param that names it", allow_patterns=list(MODEL_FILES))
+    return _fetch(name, to, "model", "the param that names it", list(MODEL_FILES), None)
 
 
 def fetch_hub(name: HubName, to: Path) -> tuple[Path, str]:
@@ -29,14 +29,14 @@ def fetch_hub(name: HubName, to: Path) -> tuple[Path, str]:
     BadRequest when it cannot be had, and Unavailable when the hub does not answer or is too busy.
     """
     allowed = [name.files, f"{name.files}/*"] if name.files else None
-    commit = _fetch(name, to, "dataset", "data.source", allow_patterns=allowed, ignore_patterns=list(NO_DATA))
+    commit = _fetch(name, to, "dataset", "data.source", allowed, list(NO_DATA))
     place = to / name.files if name.files else to
     if not (name.files and is_pattern(name.files)) and not place.exists():
         raise NotFound(f"There is no {name.files} in {name.repository} at {commit[:12]}.", "Check data.source.")
     return place, commit
 
 
-def _fetch(name: HubName, to: Path, kind: str, field: str, **patterns: list[str] | None) -> str:
+def _fetch(name: HubName, to: Path, kind: str, field: str, allowed: list[str] | None, ignored: list[str] | None) -> str:
     try:
         from huggingface_hub import HfApi, errors, snapshot_download
     except ImportError:
@@ -54,7 +54,8 @@ def _fetch(name: HubName, to: Path, kind: str, field: str, **patterns: list[str]
             repo_type=kind,
             revision=commit,
             local_dir=to,
-            **patterns,
+            allow_patterns=allowed,
+            ignore_patterns=ignored,
             max_workers=WORKERS,
             endpoint=hub.endpoint,
         )
