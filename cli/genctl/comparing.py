@@ -55,6 +55,7 @@ def fetch(client: Client, refs: Sequence[str]) -> list[Json]:
         found.append(
             {name: model.get(name) for name in common}
             | {"steps": card.get("steps"), "parameters": card.get("parameters")}
+            | {"compression": card.get("compression"), "privacy": card.get("privacy")}
             | {"seconds": _seconds(client, model.get("job_id"))}
             | {"evaluation": evaluations[0] if evaluations else None}
         )
@@ -75,10 +76,42 @@ def lines(models: Sequence[Json]) -> list[Line]:
         ("steps", lambda m: _count(m["steps"])),
         ("parameters", lambda m: _count(m["parameters"])),
         ("size", lambda m: text.size(m["size"])),
-        ("trained in", lambda m: "-" if m["seconds"] is None else text.duration(m["seconds"])),
+        ("trained in", lambda m: "-" if m["seconds"] is None or m.get("compression") else text.duration(m["seconds"])),
         ("parent", lambda m: text.clean(m["parent"] or "-")),
+        ("privacy epsilon", lambda m: _number(_mapping(m.get("privacy")).get("epsilon"))),
+        ("compressed", lambda m: text.clean(_mapping(m.get("compression")).get("method") or "-")),
+        ("size to parent's", lambda m: _ratio(m, "size")),
+        ("speed to parent's", lambda m: _ratio(m, "speed")),
     ]
     return found + [Line(title, tuple(value(m) for m in models)) for title, value in facts]
+
+
+def compression(told: Any) -> str:
+    """Return what a card says of how its model was compressed, in one line; empty where it was not."""
+    said = _mapping(told)
+    if not said:
+        return ""
+    size, speed = _mapping(said.get("size")), _mapping(said.get("speed"))
+    ratio, low, high = (_number(speed.get(name)) for name in ("ratio", "low", "high"))
+    return text.clean(
+        f"{said.get('method')}, computed in {said.get('computed_in')}: {_number(size.get('ratio'))} of its parent's "
+        f"size, {ratio} ({low} to {high}) of its speed"
+    )
+
+
+def privacy(told: Any) -> str:
+    """Return what a card says of what its model may tell of an item, in one line; empty where it has no bound."""
+    said = _mapping(told)
+    if not said:
+        return ""
+    return text.clean(
+        f"epsilon {_number(said.get('epsilon'))} of {_number(said.get('asked_epsilon'))} at delta "
+        f"{_number(said.get('delta'))}, in {_count(said.get('steps'))} steps"
+    )
+
+
+def _ratio(model: Json, of: str) -> str:
+    return _number(_mapping(_mapping(model.get("compression")).get(of)).get("ratio"))
 
 
 def headline(evaluations: Sequence[Json]) -> str:

@@ -95,7 +95,7 @@ def _state_line(job: Json) -> str:
     words = [text.clean(job.get("state"))]
     if took := text.took(job):
         words.append(f"in {took}")
-    if job.get("model") and job.get("kind") == "train" and is_over(job):
+    if job.get("model") and job.get("kind") in ("train", "compress") and is_over(job):
         words.append(f"as {text.clean(job['model'])}")
     why = text.reason(job)
     return " ".join(words) + (f": {why}" if why else "")
@@ -182,7 +182,7 @@ def next_steps(job: Json, artifacts: Sequence[Json]) -> list[tuple[str, str]]:
             ("look at the model", f"genctl models show {model}"),
             ("serve it", f"genctl endpoints create {model.partition('@')[0]} --model {model}"),
         ]
-    if job.get("kind") == "evaluate" and job.get("model"):
+    if job.get("kind") in ("evaluate", "compress") and job.get("model"):
         return [("what was found", f"genctl models show {text.clean(job['model'])}")]
     if isinstance(job.get("outputs"), dict):
         return [("list the outputs", f"genctl outputs ls {ref}"), ("look at one", f"genctl outputs show {ref} 0")]

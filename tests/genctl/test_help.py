@@ -40,6 +40,7 @@ FLAGS = {
     "models ls": "--json --help",
     "models show": "MODEL --json --help",
     "models compare": "MODEL... --sheet --json --help",
+    "models compress": "MODEL --int8 --bf16 --samples --detach -d --json --help",
     "models export": "MODEL DIR|FILE.tar --licence --huggingface --json --help",
     "models import": "DIR|FILE.tar --name -n --json --help",
     "outputs": "--help",

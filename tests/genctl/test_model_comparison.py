@@ -154,3 +154,38 @@ def test_a_version_shows_its_newest_evaluation_beside_its_anchors(two: CannedPla
     table = [line.split() for line in out.splitlines()]
     assert ["METRIC", "VALUE", "HELD_OUT", "GAUSSIAN", "UNIFORM", "BETTER"] in table
     assert ["recall", "0.9", "0.97", "0.79", "-", "higher"] in table
+
+
+SMALLER = {
+    "method": "int8",
+    "computed_in": "fp32",
+    "size": {"value": 280, "parent": 1000, "ratio": 0.28},
+    "speed": {"ratio": 1.013, "low": 0.98, "high": 1.04},
+}
+
+
+def test_a_compressed_version_shows_what_it_gained_beside_its_parent(two: CannedPlatform, genctl: Run) -> None:
+    card = {"steps": 4000, "parameters": 123_456, "compression": SMALLER}
+    two.on("GET /api/v1/models/flow", model("flow", evaluation(0.95), parent="gan@1", card=card))
+
+    compared = [line.split() for line in genctl("models", "compare", "gan", "flow").out.splitlines()]
+    shown = genctl("models", "show", "flow").out
+
+    assert ["compressed", "-", "int8"] in compared
+    assert ["size", "to", "parent's", "-", "0.28"] in compared
+    assert ["speed", "to", "parent's", "-", "1.013"] in compared
+    assert ["trained", "in", "42", "s", "-"] in compared
+    assert "int8, computed in fp32: 0.28 of its parent's size, 1.013 (0.98 to 1.04) of its speed" in shown
+
+
+def test_a_version_is_compressed_by_a_job(platform: CannedPlatform, genctl: Run) -> None:
+    platform.on("POST /api/v1/jobs", (201, {"jobs": [job(kind="compress", state="queued")]}))
+
+    ended = genctl("models", "compress", "digits@1", "--int8", "--samples", "500", "-d")
+
+    assert ended.code == 0
+    assert json.loads(platform.asked[0].body) == {
+        "kind": "compress", "model": "digits@1", "method": "int8", "samples": 500
+    }  # fmt: skip
+    assert "genctl watch" in ended.err
+    assert genctl("models", "compress", "digits@1").code == 2

@@ -246,7 +246,7 @@ BUGS = (
     _bug(
         "done set by what a node says",
         "I10",
-        ("services.fold:_fold_job", " and job.kind in (JobKind.TRAIN, JobKind.EVALUATE)", ""),
+        ("services.fold:_fold_job", " and job.kind in (JobKind.TRAIN, JobKind.EVALUATE, JobKind.COMPRESS)", ""),
         (
             "services.publish:_publish_shard",
             "made[key.job] += shard.count",

@@ -22,6 +22,7 @@ from genplatform.errors import BadRequest, NotFound
 from genplatform.store import Store
 from genworkers import adapters, own_recipes
 from genworkers.adapters import Lora
+from genworkers.compressing import weights as compressed
 from genworkers.recipes import registry
 from genworkers.recipes.base import FirstStage, Recipe
 from genworkers.sampler import Sampler
@@ -121,7 +122,7 @@ def load(store: Store, model: Mapping[str, Any], scratch: Path) -> LoadedModel:
         modules = served(recipe, modules)
     elif recipe.serve_modules:
         modules = served(recipe, recipe.build())
-        modules.load_state_dict(load_file(path))
+        modules.load_state_dict(compressed.read(path))
     return LoadedModel(_title(model), digest, model["recipe"], Sampler(recipe, modules, int(model["tile"])), card)
 
 

@@ -1,4 +1,4 @@
-"""models ls, show, compare, export, import: the published model versions, side by side, and how they leave and come."""
+"""models ls, show, compare, compress, export, import: published versions, side by side, smaller, leaving and coming."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def list_(as_json: bool) -> None:
 @session.json_option
 def show(model: str, as_json: bool) -> None:
     """Show a model version: NAME@3, NAME@latest, or NAME for the newest."""
-    from genctl import output, text
+    from genctl import comparing, output, text
 
     with session.client() as client:
         found = client.model(model)
@@ -79,8 +79,10 @@ def show(model: str, as_json: bool) -> None:
             ("job", found.get("job_id")),
             ("parent", found.get("parent")),
             ("adapters", _adapters(found)),
+            ("compressed", comparing.compression(_of_card(found, "compression"))),
             ("digest", found.get("digest")),
             ("data digest", found.get("data_digest")),
+            ("privacy", comparing.privacy(_of_card(found, "privacy"))),
             ("metrics", _metrics(found)),
             ("created", text.ago(found.get("created_at"), time.time())),
         ]
@@ -127,6 +129,27 @@ def compare(model: tuple[str, ...], sheet: str | None, as_json: bool) -> None:
         )
     if sheet is not None:
         output.say(f"Their sheets of samples, side by side: {text.clean(sheet)}")
+
+
+@models.command(short_help="Make a smaller version of a model.")
+@click.argument("model", shell_complete=session.complete_model)
+@click.option("--int8", "method", flag_value="int8", help="Weights as 8-bit numbers, a scale for each channel.")
+@click.option("--bf16", "method", flag_value="bf16", help="Parameters as bfloat16.")
+@click.option("--samples", type=int, metavar="N", help="How many items are drawn to judge both.  [default: 2000]")
+@click.option("-d", "--detach", is_flag=True, help="Return at once instead of following.")
+@session.json_option
+def compress(model: str, method: str | None, samples: int | None, detach: bool, as_json: bool) -> int:
+    """Publish a further version of a model that is smaller on disk, as a job through the queue.
+
+    Its card says how much smaller it is, how fast it draws and how good it is, measured beside the version that it was
+    made of. --json prints the job and returns at once.
+    """
+    if method is None:
+        raise click.UsageError("Say how: --int8 or --bf16.")
+    from genctl.commands.submit import submit_document
+
+    document: dict[str, Any] = {"kind": "compress", "model": model, "method": method}
+    return submit_document(document | ({} if samples is None else {"samples": samples}), detach=detach, as_json=as_json)
 
 
 @models.command()

@@ -50,6 +50,7 @@ def show(name: str, as_json: bool) -> None:
         "worker dependent": recipe.get("worker_dependent"),
         "may differ from a base": ", ".join(recipe.get("tunable") or ()),
         "no adapters": recipe.get("no_adapters"),
+        "no privacy": recipe.get("privacy_obstacle"),
     }
     output.pairs([(name, value) for name, value in said.items() if value])
     _fields("params", recipe.get("config"), "It takes no params.")

@@ -95,6 +95,19 @@ def submit(
         return _go_on(client, made, key, time.monotonic() - begun, as_json=as_json, dry_run=dry_run, detach=detach)
 
 
+def submit_document(document: dict[str, Any], *, detach: bool, as_json: bool) -> int:
+    """Submit one job, and follow it as `submit` does; return the exit code."""
+    from genctl.jobfiles import as_body
+
+    if code := session.ensure_up():
+        return code
+    body, media_type = as_body(document)
+    key, begun = uuid.uuid4().hex, time.monotonic()
+    with session.client() as client:
+        made = _hand_in(client, body, quiet=as_json, key=key, media_type=media_type)
+        return _go_on(client, made, key, time.monotonic() - begun, as_json=as_json, dry_run=False, detach=detach)
+
+
 def _hand_in(client: Client, body: bytes, *, quiet: bool, key: str, **wish: Any) -> dict[str, Any]:
     from genctl import bulk, text
 

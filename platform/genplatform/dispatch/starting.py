@@ -15,7 +15,7 @@ from genplatform.dispatch.warmth import Warmth
 from genplatform.domain.job import WITH_ACTOR, Capacity, JobKind, ReasonCode
 from genplatform.domain.retry import Cause
 from genplatform.domain.states import JobState
-from genplatform.engine.seam import COMMAND_ACTOR, EVALUATE_ACTOR, RUN_ACTOR, WARMABLE, Engine
+from genplatform.engine.seam import COMMAND_ACTOR, COMPRESS_ACTOR, EVALUATE_ACTOR, RUN_ACTOR, WARMABLE, Engine
 from genplatform.errors import BadSpec, GenctlError, Unavailable
 from genplatform.scheduling import Decision, Start, decide
 from genplatform.services import joining, reconcile, runs
@@ -29,7 +29,12 @@ MOST_TOLD = 4_000
 # So many jobs of a few items are brought to a pool in one round.
 MOST_JOINING = 250
 # What executes a Run, a kind.
-ACTORS = {JobKind.TRAIN: RUN_ACTOR, JobKind.EVALUATE: EVALUATE_ACTOR, JobKind.COMMAND: COMMAND_ACTOR}
+ACTORS = {
+    JobKind.TRAIN: RUN_ACTOR,
+    JobKind.EVALUATE: EVALUATE_ACTOR,
+    JobKind.COMPRESS: COMPRESS_ACTOR,
+    JobKind.COMMAND: COMMAND_ACTOR,
+}
 
 
 class Starting:

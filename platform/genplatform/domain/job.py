@@ -18,13 +18,16 @@ class JobKind(StrEnum):
     TRAIN = "train"
     GENERATE = "generate"
     EVALUATE = "evaluate"
+    COMPRESS = "compress"
     COMMAND = "command"
 
 
 # Kinds whose every Run is the work of one actor of its own; the others' Runs are shared by the workers of a pool.
-WITH_ACTOR = frozenset({JobKind.TRAIN, JobKind.EVALUATE, JobKind.COMMAND})
+WITH_ACTOR = frozenset({JobKind.TRAIN, JobKind.EVALUATE, JobKind.COMPRESS, JobKind.COMMAND})
 # Kinds that use a model version, to which a Job is pinned with its first Run.
-WITH_MODEL = frozenset({JobKind.GENERATE, JobKind.EVALUATE})
+WITH_MODEL = frozenset({JobKind.GENERATE, JobKind.EVALUATE, JobKind.COMPRESS})
+# Kinds whose result is a model version.
+PUBLISHES_MODEL = frozenset({JobKind.TRAIN, JobKind.COMPRESS})
 
 
 class ReasonCode(StrEnum):

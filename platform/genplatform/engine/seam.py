@@ -21,6 +21,7 @@ from genplatform.domain.job import Capacity
 RUN_ACTOR = "genworkers.training.actor:RunActor"
 COMMAND_ACTOR = "genworkers.commanding.actor:CommandActor"
 EVALUATE_ACTOR = "genworkers.judging.actor:EvaluateActor"
+COMPRESS_ACTOR = "genworkers.compressing.actor:CompressActor"
 POOL_ACTOR = "genworkers.generating.actor:PoolActor"
 # What a warm runner can become: the others need no warmth.
 WARMABLE = (RUN_ACTOR, POOL_ACTOR)

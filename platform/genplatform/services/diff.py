@@ -7,7 +7,8 @@ from typing import Any
 
 from genplatform.catalog import JobRow, ModelRow, Transaction
 from genplatform.domain import recipe_code
-from genplatform.domain.job import JobKind
+from genplatform.domain.job import PUBLISHES_MODEL
+from genplatform.domain.states import JobState
 from genplatform.errors import BadSpec
 from genplatform.services import lookup, present
 from genplatform.services.context import Wiring
@@ -40,7 +41,7 @@ def _facts(tx: Transaction, job: JobRow) -> Facts:
     version = None if job.model_version_id is None else tx.models.get(job.model_version_id)
     found: Facts = {("spec", field): value for field, value in _flat(_spec(job))}
     found["result", "state"] = job.state
-    if version is not None and job.kind == JobKind.TRAIN:
+    if version is not None and job.kind in PUBLISHES_MODEL and job.job_state is JobState.SUCCEEDED:
         found |= _trained(version)
     elif version is not None:
         found |= {("model", "version"): version.ref, ("model", "digest"): version.digest}

@@ -45,7 +45,7 @@ def _fold_job(tx: Transaction, job: JobRow, reports: list[wire.Report], now: flo
     reports = [r for r in reports if 1 <= r.run <= job.run]
     told = [r for r in reports if r.progress is not None]
     # Others have done what they published.
-    if told and told[-1].progress is not None and job.kind in (JobKind.TRAIN, JobKind.EVALUATE):
+    if told and told[-1].progress is not None and job.kind in (JobKind.TRAIN, JobKind.EVALUATE, JobKind.COMPRESS):
         p = told[-1].progress
         rate = p.rate if p.rate is not None and math.isfinite(p.rate) else None
         # Another number is a step further, also where a Run goes on from before the last one's end.

@@ -13,6 +13,7 @@ from genplatform.domain.paths import fixed_part
 from genplatform.errors import SpecProblem
 from genplatform.spec import (
     CommandSpec,
+    CompressSpec,
     EvaluateSpec,
     Find,
     GenerateSpec,
@@ -30,6 +31,7 @@ from genplatform.spec import (
 COLUMNS = ("name", "kind", "queue", "priority", "labels", "spec", "run", "workers", "done", "total", "unit")
 _PRIORITY = COLUMNS.index("priority")
 _SPEC = COLUMNS.index("spec")
+_KIND = COLUMNS.index("kind")
 _SHOWN = ("name", "kind", "queue", "priority", "labels", "spec")
 JSON_COLUMNS = ("labels", "spec")
 # Few jobs ask anything of the machine that no other asks.
@@ -60,6 +62,11 @@ class Plan(NamedTuple):
     def priority(self) -> int:
         """Its priority; higher goes first."""
         return int(self.values[_PRIORITY])
+
+    @property
+    def kind(self) -> str:
+        """Its kind."""
+        return str(self.values[_KIND])
 
     def spec(self) -> dict[str, Any]:
         """Return the document, with its defaults."""
@@ -101,7 +108,7 @@ def plan(document: JobDocument) -> Plan:
 
 def _named_path(spec: JobSpec) -> tuple[str | None, str]:
     """Return the folder that a spec names by its path, or None, and the field that does."""
-    data = spec.data if isinstance(spec, TrainSpec | EvaluateSpec) else None
+    data = spec.data if isinstance(spec, TrainSpec | EvaluateSpec | CompressSpec) else None
     if data is not None and is_path(data.source):
         return fixed_part(data.source), "data"
     return spec.workdir if isinstance(spec, CommandSpec) else None, "workdir"
@@ -119,7 +126,7 @@ def _amount(spec: JobSpec) -> tuple[int, str]:
             return spec.budget.steps or 0, "steps"  # of epochs, its worker tells how many
         case GenerateSpec():
             return spec.count, "items"
-        case EvaluateSpec():
+        case EvaluateSpec() | CompressSpec():
             return spec.samples, "samples"
         case _:
             return 0, "files"

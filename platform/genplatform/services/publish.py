@@ -14,7 +14,7 @@ from typing import Any
 
 from genplatform.catalog import JobRow, ShardRow, Transaction
 from genplatform.domain import layout, recipe_code
-from genplatform.domain.job import JobKind
+from genplatform.domain.job import PUBLISHES_MODEL, JobKind
 from genplatform.domain.keys import ClaimKey, JobKey, RunKey
 from genplatform.domain.states import JobState, ShardState
 from genplatform.errors import BadRequest, Fenced
@@ -26,7 +26,10 @@ from genplatform.spec import parse_stored, published_name, schema_fault
 
 
 def publish_model(w: Wiring, key: RunKey, body: wire.PublishModel) -> dict[str, Any]:
-    """Publish a train Run's model and end its Job. Raises Fenced when the Run is not the current one."""
+    """Publish the model that a Run trained or compressed, and end its Job.
+
+    Raises Fenced when the Run is not the current one.
+    """
     made = body.model
     if made.key != layout.model(key.tenant, made.digest):
         raise BadRequest(
@@ -45,7 +48,7 @@ def publish_model(w: Wiring, key: RunKey, body: wire.PublishModel) -> dict[str, 
     effects = Effects()
     with w.catalog.write() as tx:
         job = tx.jobs.by_id(key.tenant, key.job_id, lock=True)
-        if job is None or job.run != key.run or job.kind != JobKind.TRAIN:
+        if job is None or job.run != key.run or job.kind not in PUBLISHES_MODEL:
             raise _fenced(key)
         if job.job_state is JobState.SUCCEEDED:
             return {"model": _ref(tx, job)}

@@ -9,7 +9,7 @@ from typing import Any
 
 from genplatform import __version__
 from genplatform.catalog import JobRow, ModelRow, Transaction
-from genplatform.domain.job import WITH_MODEL, JobKind
+from genplatform.domain.job import PUBLISHES_MODEL, WITH_MODEL, JobKind
 from genplatform.domain.keys import JobKey, RunKey, ShardKey, pool_id
 from genplatform.domain.retry import Cause
 from genplatform.domain.shards import plan_shards
@@ -218,8 +218,8 @@ def model_order(model: ModelRow) -> dict[str, Any]:
 def pinned(tx: Transaction, job: JobRow, spec: JobSpec) -> ModelRow | None:
     """Return the version a Job uses: pinned before, else what a needed job published, else the catalog's.
 
-    A generate or evaluate Job's is pinned with its first Run. What a train Job builds on is the same whenever it is
-    looked for, since submit takes a number or a needed job; its pinned version is what it published.
+    What a Job draws from, judges or compresses is pinned with its first Run. What a train Job builds on is the same
+    whenever it is looked for, since submit takes a number or a needed job; its pinned version is what it published.
     """
     if job.model_version_id is not None:
         return tx.models.get(job.model_version_id)
@@ -227,7 +227,7 @@ def pinned(tx: Transaction, job: JobRow, spec: JobSpec) -> ModelRow | None:
     if ref is None:
         return None
     for need in tx.jobs.needs_of(job.id):
-        if need.kind == JobKind.TRAIN and need.model_version_id is not None:
+        if need.kind in PUBLISHES_MODEL and need.model_version_id is not None:
             version = tx.models.get(need.model_version_id)
             if version.name == ref.name and ref.version in (None, version.version):
                 return version
@@ -235,7 +235,8 @@ def pinned(tx: Transaction, job: JobRow, spec: JobSpec) -> ModelRow | None:
 
 
 def _fail_without_model(w: Wiring, tx: Transaction, effects: Effects, job: JobRow, spec: JobSpec) -> None:
-    purpose = {JobKind.GENERATE: "generate with", JobKind.TRAIN: "build on"}.get(JobKind(job.kind), "judge")
+    purposes = {JobKind.GENERATE: "generate with", JobKind.TRAIN: "build on", JobKind.COMPRESS: "compress"}
+    purpose = purposes.get(JobKind(job.kind), "judge")
     message = f"There is no model {str(model_ref(spec))!r} to {purpose}."
     hint = "`genctl models ls` lists what there is; the jobs it needs may have published another name."
     fail_job(w, tx, effects, job, Ending(Cause.USER_ERROR, message, hint))

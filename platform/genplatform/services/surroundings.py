@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genplatform.catalog import JobRow, Transaction
+from genplatform.domain.job import JobKind
 from genplatform.domain.names import ModelRef
 from genplatform.domain.paths import is_within
 from genplatform.domain.states import JobState
@@ -119,7 +120,7 @@ def _model_problems(
 
 def _field(plan: Plan) -> str:
     """Return the field that names the model which a job uses."""
-    return "model" if plan.publishes is None else builds_by(plan.spec())
+    return builds_by(plan.spec()) if plan.kind == JobKind.TRAIN else "model"
 
 
 def builds_by(spec: Mapping[str, Any]) -> str:
@@ -128,7 +129,8 @@ def builds_by(spec: Mapping[str, Any]) -> str:
 
 
 def _floats(plan: Plan) -> bool:
-    return plan.publishes is not None and plan.model is not None and plan.model.version is None
+    # Others are pinned to a version with their first Run.
+    return plan.kind == JobKind.TRAIN and plan.model is not None and plan.model.version is None
 
 
 def _floating(tx: Transaction, tenant: str, plan: Plan, ref: ModelRef) -> SpecProblem:

@@ -13,7 +13,15 @@ from genplatform.spec.demand import (
     published_name,
     retry_policy,
 )
-from genplatform.spec.documents import CommandSpec, EvaluateSpec, GenerateSpec, JobSpec, TrainSpec, parse_stored
+from genplatform.spec.documents import (
+    CommandSpec,
+    CompressSpec,
+    EvaluateSpec,
+    GenerateSpec,
+    JobSpec,
+    TrainSpec,
+    parse_stored,
+)
 from genplatform.spec.family import Find, problem_of
 from genplatform.spec.judged import METRICS
 from genplatform.spec.loader import JobDocument, load
@@ -30,6 +38,7 @@ __all__ = [
     "METRICS",
     "MOST_BYTES",
     "CommandSpec",
+    "CompressSpec",
     "Conditions",
     "EvaluateSpec",
     "Find",

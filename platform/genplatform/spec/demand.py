@@ -12,6 +12,7 @@ from genplatform.domain.retry import Cause, RetryPolicy
 from genplatform.domain.times import moment
 from genplatform.errors import BadSpec, SpecProblem
 from genplatform.spec.common import JobSpec, Resources, worker_range
+from genplatform.spec.compress import CompressSpec
 from genplatform.spec.evaluate import EvaluateSpec
 from genplatform.spec.generate import GenerateSpec
 from genplatform.spec.train import TrainSpec
@@ -58,13 +59,19 @@ def deadline_at(deadline: float | str | None, submitted_at: float) -> float | No
 
 def published_name(spec: JobSpec) -> str | None:
     """Return the model name that the job's result becomes a version of; None for a job that publishes no model."""
-    return (spec.publish or spec.name) if isinstance(spec, TrainSpec) else None
+    match spec:
+        case TrainSpec():
+            return spec.publish or spec.name
+        case CompressSpec():
+            return spec.model.partition("@")[0]  # a further version of the model itself
+        case _:
+            return None
 
 
 def model_ref(spec: JobSpec) -> ModelRef | None:
     """Return the model that the job uses, or that its training builds on; None for a job that uses none."""
     match spec:
-        case GenerateSpec() | EvaluateSpec():
+        case GenerateSpec() | EvaluateSpec() | CompressSpec():
             return parse_model_ref(spec.model)
         case TrainSpec(first_stage=str(first_stage)):
             return parse_model_ref(first_stage)

@@ -10,13 +10,14 @@ from pydantic import ValidationError
 from genplatform.errors import BadSpec
 from genplatform.spec.command import CommandSpec
 from genplatform.spec.common import JobSpec
+from genplatform.spec.compress import CompressSpec
 from genplatform.spec.evaluate import EvaluateSpec
 from genplatform.spec.generate import GenerateSpec
 from genplatform.spec.kinds import KINDS
 from genplatform.spec.problems import found_in, wrong_kind
 from genplatform.spec.train import TrainSpec
 
-__all__ = ["CommandSpec", "EvaluateSpec", "GenerateSpec", "JobSpec", "TrainSpec", "parse_stored"]
+__all__ = ["CommandSpec", "CompressSpec", "EvaluateSpec", "GenerateSpec", "JobSpec", "TrainSpec", "parse_stored"]
 
 
 def parse_stored(data: Mapping[str, Any]) -> JobSpec:

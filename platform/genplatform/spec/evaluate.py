@@ -14,8 +14,8 @@ from genplatform.spec.refusals import NOT_YET, refuse
 from genplatform.spec.words import shown
 
 
-class EvaluateResources(Resources):
-    """The machine of an evaluate job."""
+class JudgeResources(Resources):
+    """The machine of a job that judges."""
 
     workers: Annotated[Workers, WithJsonSchema({"const": 1})] = Field(
         default=1, description="How many workers; a model is judged by one."
@@ -29,10 +29,9 @@ class EvaluateResources(Resources):
         return workers
 
 
-class EvaluateSpec(Judged, JobSpec):
-    """Judge a model."""
+class JudgingSpec(Judged, JobSpec):
+    """What every kind of job says that holds a published model against data."""
 
-    kind: Literal["evaluate"] = Field(default="evaluate", description="Judge a model by what it draws.")
     model: ModelReference = Field(description="The model: NAME, NAME@3 or NAME@latest.")
     data: Data | None = Field(
         default=None, description="What the model is held against. Left out: the data that it was trained on."
@@ -42,9 +41,15 @@ class EvaluateSpec(Judged, JobSpec):
         description="The shares of `data`: the training part is what is compared to, the others are the anchor. "
         "Left out: as the model's training split its data.",
     )
-    resources: EvaluateResources = Field(
-        default_factory=default_of(EvaluateResources()), description="The machine of the job."
+    resources: JudgeResources = Field(
+        default_factory=default_of(JudgeResources()), description="The machine of the job."
     )
+
+
+class EvaluateSpec(JudgingSpec):
+    """Judge a model."""
+
+    kind: Literal["evaluate"] = Field(default="evaluate", description="Judge a model by what it draws.")
 
     def default_name(self) -> str:
         """Return a name made of the model's."""

@@ -231,7 +231,7 @@ def test_an_endpoint_is_created_once_updated_and_removed(api: TestClient) -> Non
 def test_the_schema_is_the_job_files(api: TestClient) -> None:
     schema = api.get("/api/v1/schema").json()
 
-    assert schema["properties"]["kind"]["enum"] == ["train", "generate", "evaluate", "command"]
+    assert schema["properties"]["kind"]["enum"] == ["train", "generate", "evaluate", "compress", "command"]
 
 
 def test_status_tells_of_each_part(w: Wiring, api: TestClient) -> None:

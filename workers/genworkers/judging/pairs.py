@@ -42,6 +42,8 @@ def judge_pairs(subject: Subject, asked: Asked, watch: Watch) -> Findings:
         seeds = [item_seed(asked.seed, index) for index in range(start, start + len(wishes))]
         wanted = _levels(batch["x"])
         compared = {"": seen.of_payloads(sampler.draw(seeds, wishes), whole=True), MEAN: mean.expand_as(wanted)}
+        for name, model in subject.beside.items():
+            compared[name] = seen.of_payloads(model.sampler.draw(seeds, wishes), whole=True)
         if batch["source"].shape == batch["x"].shape:
             compared[SOURCE] = _levels(batch["source"])
         for name, made in compared.items():
@@ -53,7 +55,7 @@ def judge_pairs(subject: Subject, asked: Asked, watch: Watch) -> Findings:
     means = {name: {m: total / len(held_out) for m, total in told.items()} for name, told in sums.items()}
     values = means.pop("")
     rows = {"samples": len(held_out), "train": len(parts["train"]), "held_out": len(all_held_out)}
-    return Findings(values, means, {name: ABOUT[name] for name in means}, None, rows)
+    return Findings(values, means, {name: ABOUT[name] for name in means if name in ABOUT}, None, rows)
 
 
 def _levels(rows: Tensor) -> Tensor:

@@ -33,8 +33,10 @@ def judge_pictures(subject: Subject, asked: Asked, watch: Watch) -> Findings:
         found = {anchors.HELD_OUT: measures.of(data.held_out)} | found
     else:
         notes.append(f"{len(data.held_out)} items are held out, too few to be an anchor: at least {FEWEST_ROWS} are.")
-    values = measures.of(seen.of_payloads(draw(subject, asked, watch)))
     about = {name: anchors.ABOUT[name] for name in found}
+    for name, other in subject.others():
+        found[name] = measures.of(seen.of_payloads(draw(other, asked, watch)))
+    values = measures.of(seen.of_payloads(draw(subject, asked, watch)))
     bits = _bits(subject)
     if bits is not None:
         values["bits_per_dim"], of_bits = bits

@@ -7,9 +7,9 @@ and what was asked; it names no job and no time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -33,11 +33,19 @@ class Asked:
     metrics: Sequence[str] = ()
 
 
+class Beside(NamedTuple):
+    """Another model that is measured as the judged one is, and stands beside it as an anchor."""
+
+    sampler: Sampler
+    about: str
+
+
 @dataclass(frozen=True)
 class Subject:
     """What is judged: a sampler, the data it is held against, and what else is known of the model.
 
-    `known` are metrics of the model on this data's validation part, from its own training.
+    `known` are metrics of the model on this data's validation part, from its own training; `beside` are other models of
+    its recipe, by the names of the anchors that they are.
     """
 
     sampler: Sampler
@@ -45,6 +53,12 @@ class Subject:
     parts: Mapping[str, Tensor]
     split: Mapping[str, Any]
     known: Mapping[str, float] = field(default_factory=dict)
+    beside: Mapping[str, Beside] = field(default_factory=dict)
+
+    def others(self) -> Iterator[tuple[str, Subject]]:
+        """Yield each model beside it as a subject of its own, with its name."""
+        for name, other in self.beside.items():
+            yield name, replace(self, sampler=other.sampler, known={}, beside={})
 
 
 @dataclass(frozen=True)
@@ -130,7 +144,7 @@ def judge(subject: Subject, asked: Asked, watch: Watch | None = None) -> dict[st
             }
             for name in wanted
         },
-        "anchors": dict(found.about_anchors),
+        "anchors": {**found.about_anchors, **{name: other.about for name, other in subject.beside.items()}},
         "feature_space": dict(found.feature_space) if found.feature_space is not None else None,
         "data": subject.dataset.name,
         "data_digest": subject.dataset.digest,

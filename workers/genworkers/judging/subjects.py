@@ -47,8 +47,17 @@ def judge_trained(trained: Trained, wanted: Mapping[str, Any], seed: int, watch:
     recipe, state = trained.recipe, trained.state
     sampler = Sampler(recipe, models.served(recipe, state.modules), recipe.tile)
     asked = Asked(int(wanted["samples"]), seed, tuple(wanted["metrics"]))
+    subject = Subject(sampler, trained.dataset, trained.parts, trained.split, state.metrics)
+    return judge_if_possible(lambda: subject, asked, watch, say)
+
+
+def judge_if_possible(subject: Callable[[], Subject], asked: Asked, watch: Watch, say: Say) -> Any:
+    """Judge a model that is worth having without it too; return None, with the reason said, where that fails.
+
+    Raises Stopped.
+    """
     try:
-        found = judge(Subject(sampler, trained.dataset, trained.parts, trained.split, state.metrics), asked, watch)
+        found = judge(subject(), asked, watch)
     except GenctlError as error:
         say(f"It was not judged: {error.message} {error.hint}".rstrip())
         return None

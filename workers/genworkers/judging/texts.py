@@ -48,6 +48,9 @@ def judge_texts(subject: Subject, asked: Asked, watch: Watch) -> Findings:
     values = {name: found[name] for name in ("perplexity", "bits_per_byte")}
     of_tokens = {"perplexity": found["unigram_perplexity"], "bits_per_byte": found["unigram_bits_per_byte"]}
     anchors = {TOKENS: of_tokens, BYTES: {"bits_per_byte": _of_bytes(recipe, dataset, chosen)}}
+    for name, other in subject.others():
+        its = recipe.measures(_means(other, dataset, chosen, asked.seed, watch))
+        anchors[name] = {metric: its[metric] for metric in values}
     rows = {"samples": len(chosen), "train": len(parts["train"]), "held_out": len(held_out)}
     return Findings(values, anchors, ABOUT, None, rows)
 

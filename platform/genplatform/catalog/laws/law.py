@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from genplatform.catalog.tables import jobs
-from genplatform.domain.job import JobKind
+from genplatform.domain.job import PUBLISHES_MODEL, JobKind
 from genplatform.domain.states import ACTIVE_JOB_STATES, TERMINAL_JOB_STATES, TERMINAL_RUN_STATES, RunState
 
 
@@ -38,6 +38,7 @@ JOB = (jobs.c.tenant_id + "/" + jobs.c.job_id).label("about")
 is_active = jobs.c.state.in_(ACTIVE)
 is_ended = jobs.c.state.in_(ENDED)
 is_train = jobs.c.kind == JobKind.TRAIN.value
+publishes_model = jobs.c.kind.in_(words(PUBLISHES_MODEL))
 is_generate = jobs.c.kind == JobKind.GENERATE.value
 
 

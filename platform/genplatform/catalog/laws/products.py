@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from genplatform.catalog.laws.law import JOB, Law, differ, is_generate, is_train, text, words
+from genplatform.catalog.laws.law import JOB, Law, differ, is_generate, publishes_model, text, words
 from genplatform.catalog.tables import artifacts, endpoints, evaluations, jobs, model_versions, models
 from genplatform.domain import layout
 from genplatform.domain.states import EndpointState, JobState
@@ -103,7 +103,7 @@ LAWS = (
         )
         .where(
             sa.or_(
-                sa.not_(is_train),
+                sa.not_(publishes_model),
                 jobs.c.state != JobState.SUCCEEDED.value,
                 sa.func.coalesce(jobs.c.model_version_id, 0) != _versions.c.id,
             )
@@ -114,7 +114,12 @@ LAWS = (
         "It names a model as its own that {of} published.",
         sa.select(JOB, sa.func.coalesce(_versions.c.job_id, "no job").label("of"))
         .join(_versions, _versions.c.id == jobs.c.model_version_id)
-        .where(is_train, sa.func.coalesce(_versions.c.job_id, "") != jobs.c.job_id),
+        .where(
+            publishes_model,
+            # What a compress job names before its end is the version that it compresses.
+            jobs.c.state == JobState.SUCCEEDED.value,
+            sa.func.coalesce(_versions.c.job_id, "") != jobs.c.job_id,
+        ),
     ),
     Law(
         "model_key",

@@ -1,0 +1,1 @@
+"""Smaller versions of published models: how their weights lie, how they are made, and what they cost and gain."""
