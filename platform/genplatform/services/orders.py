@@ -53,6 +53,7 @@ def _train(w: Wiring, tx: Transaction, job: JobRow) -> dict[str, Any]:
         "optimization": spec.get("optimization"),
         "early_stopping": spec.get("early_stopping"),
         "lora": spec.get("lora"),
+        "privacy": spec.get("privacy"),
         "best": _best(tx, job),
         "evaluate": spec.get("evaluate"),
         "publish": published_name(parse_stored(spec)),
@@ -65,6 +66,10 @@ def _evaluate(w: Wiring, _: Transaction, job: JobRow) -> dict[str, Any]:
     return {name: job.spec[name] for name in fields} | {"folders": list(w.folders), "threads": THREADS}
 
 
+def _compress(w: Wiring, tx: Transaction, job: JobRow) -> dict[str, Any]:
+    return _evaluate(w, tx, job) | {"method": job.spec["method"]}
+
+
 def _command(w: Wiring, _: Transaction, job: JobRow) -> dict[str, Any]:
     fields = ("command", "shell", "env", "workdir", "checkpoint_every")
     # A spec of before there was `pip:` has none.
@@ -75,6 +80,7 @@ def _command(w: Wiring, _: Transaction, job: JobRow) -> dict[str, Any]:
 _OF_KIND: dict[JobKind, Callable[[Wiring, Transaction, JobRow], dict[str, Any]]] = {
     JobKind.TRAIN: _train,
     JobKind.EVALUATE: _evaluate,
+    JobKind.COMPRESS: _compress,
     JobKind.COMMAND: _command,
 }
 

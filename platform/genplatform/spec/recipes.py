@@ -57,11 +57,11 @@ class RecipeBook:
     """The recipes that may be named in a job file.
 
     A descriptor is `{name, modality, summary, trainable, config, cond, formats, tile, first_stage,
-    worker_dependent, tunable, no_adapters}`, where `config` is the JSON Schema of the recipe's
-    parameters, `cond` that of one item's condition, or None, `first_stage` the recipe of the model that
-    it builds on, or None, `worker_dependent` why another number of workers trains another model, or
-    None, `tunable` the parameters that may be other than those of a base, and `no_adapters` why models
-    of it cannot be tuned by adapters, or None.
+    worker_dependent, tunable, no_adapters, privacy_obstacle}`, where `config` is the JSON Schema of the
+    recipe's parameters, `cond` that of one item's condition, or None, `first_stage` the recipe of the model
+    that it builds on, or None, `worker_dependent` why another number of workers trains another model, or
+    None, `tunable` the parameters that may be other than those of a base, `no_adapters` why models of it
+    cannot be tuned by adapters, or None, and `privacy_obstacle` why they cannot be trained with privacy.
     Of recipes that installed packages bring, name and summary are all that is known here.
     """
 
@@ -118,6 +118,15 @@ class RecipeBook:
     def no_adapters(self, name: str) -> str | None:
         """Return why models of the recipe cannot be tuned by adapters; None where they can, or it is not known."""
         return self._by_name.get(name, {}).get("no_adapters")
+
+    def privacy_obstacle(self, name: str) -> str | None:
+        """Return why models of the recipe cannot be trained with privacy; None where they can, or nothing is known."""
+        return self._by_name.get(name, {}).get("privacy_obstacle")
+
+    def private_ones(self) -> list[str]:
+        """Return the recipes that say of themselves that they can be trained with privacy."""
+        described = {name: d for name, d in self._by_name.items() if "privacy_obstacle" in d}
+        return [name for name, d in described.items() if d.get("trainable", True) and not d["privacy_obstacle"]]
 
     def _found(self, name: str) -> dict[str, Any]:
         if name not in self._by_name:

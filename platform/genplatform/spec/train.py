@@ -15,6 +15,7 @@ from genplatform.spec.data import Data, Split
 from genplatform.spec.generate import ModelReference
 from genplatform.spec.judged import JUDGED_SCHEMA, Judged, as_judged
 from genplatform.spec.optimization import Budget, Checkpoint, EarlyStopping, Optimization
+from genplatform.spec.privacy import Privacy, privacy_problems
 from genplatform.spec.recipes import RecipeBook
 from genplatform.spec.refusals import NOT_YET, refuse
 from genplatform.spec.tuning import Lora, tuning_problems
@@ -103,6 +104,9 @@ class TrainSpec(JobSpec):
     optimization: Optimization = Field(
         default_factory=default_of(Optimization()), description="How gradients are made and followed."
     )
+    privacy: Privacy | None = Field(
+        default=None, description="Train with differential privacy (DP-SGD), within this budget."
+    )
     early_stopping: EarlyStopping | None = Field(
         default=None, description="When a training ends before its budget does."
     )
@@ -143,6 +147,7 @@ class TrainSpec(JobSpec):
                 stage = _first_stage_problem(recipe, data.get("first_stage"), recipes)
                 found.extend([stage] if stage is not None and data.get("base") is None else [])
                 found.extend(tuning_problems(data, recipes))
+            found.extend(privacy_problems(data, recipes))
             if isinstance(params, dict) and recipe in recipes.names():
                 found.extend(recipes.find_in_params(recipe, params))
         return found

@@ -45,22 +45,24 @@ def compress(modules: nn.ModuleDict, method: str) -> Compressed:
     int8 takes the weights of linear, convolution and embedding layers, bf16 all fp32 parameters. Raises BadRequest
     for networks that have none of them, and for weights that are not finite.
     """
-    state = {name: tensor.detach().cpu() for name, tensor in modules.state_dict().items()}
-    channels = _channels(modules) if method == INT8 else _parameters(modules)
+    state = {name: tensor.detach() for name, tensor in modules.state_dict().items()}
+    taken = _channels(modules) if method == INT8 else _parameters(modules)
+    # By where they lie: a network may call its weights otherwise in its state than where they are.
+    channels = {name: taken[tensor.data_ptr()] for name, tensor in state.items() if tensor.data_ptr() in taken}
     if not channels:
         what = "linear, convolution or embedding layers" if method == INT8 else "fp32 parameters"
         raise BadRequest(f"The model has no {what}: {method} would change nothing of it.", "Keep it as it is.")
     tensors: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if name not in channels:
-            tensors[name] = tensor.contiguous()
+            tensors[name] = tensor.cpu().contiguous()
             continue
         if not bool(tensor.isfinite().all()):
             raise BadRequest(f"The weight {name} is not finite.", "Train the model again: it has diverged.")
         if method == BF16:
-            tensors[name] = tensor.bfloat16().contiguous()
+            tensors[name] = tensor.bfloat16().cpu().contiguous()
         else:
-            tensors[name], tensors[name + SCALE] = quantised(tensor, channels[name])
+            tensors[name], tensors[name + SCALE] = quantised(tensor.cpu(), channels[name])
     return Compressed(tensors, tuple(name for name in state if name not in channels))
 
 
@@ -102,15 +104,15 @@ def _as_computed(name: str, tensors: Mapping[str, Tensor]) -> Tensor:
     return tensor.float() if tensor.dtype is torch.bfloat16 else tensor
 
 
-def _channels(modules: nn.ModuleDict) -> dict[str, int]:
-    """Return the weights that int8 takes, each with the dimension of its output channels."""
+def _channels(modules: nn.ModuleDict) -> dict[int, int]:
+    """Return where the weights lie that int8 takes, each with the dimension of its output channels."""
     return {
-        f"{name}.weight": 1 if isinstance(module, _TRANSPOSED) else 0
-        for name, module in modules.named_modules()
+        module.weight.data_ptr(): 1 if isinstance(module, _TRANSPOSED) else 0
+        for module in modules.modules()
         if isinstance(module, _QUANTISED) and module.weight.dtype is torch.float32
     }
 
 
-def _parameters(modules: nn.ModuleDict) -> dict[str, int]:
-    """Return the parameters that bf16 takes; running statistics are buffers, and stay precise."""
-    return {name: 0 for name, value in modules.named_parameters() if value.dtype is torch.float32}
+def _parameters(modules: nn.ModuleDict) -> dict[int, int]:
+    """Return where the parameters lie that bf16 takes; running statistics are buffers, and stay precise."""
+    return {value.data_ptr(): 0 for value in modules.parameters() if value.dtype is torch.float32}

@@ -45,6 +45,7 @@ class ConvolutionalGan(ClassRecipe[G]):
     averages = MappingProxyType({"ema": "generator"})
     tunable = (*TUNABLE, "n_critic", "penalty")
     no_adapters = "the network that judges what they change is no part of a published version"
+    privacy_obstacle = "two networks learn against each other, with an optimizer each"
     norm: ClassVar[bool]  # whether there is BatchNorm in the discriminator too
 
     @classmethod

@@ -140,6 +140,9 @@ class Recipe(ABC, Generic[C]):
     trainable: ClassVar[bool] = True
     worker_dependent: ClassVar[str] = ""  # why another number of workers makes another model, where it does
     whole_batches: ClassVar[str] = ""  # why a batch that is read in parts would teach it otherwise, where it would
+    # Why DP-SGD cannot be: nothing for a family whose step moves one optimizer once, down a loss of the rows, and which
+    # learns nothing of the data in any other way.
+    privacy_obstacle: ClassVar[str] = "it does not say that all it learns of an item is in one loss"
     formats: ClassVar[tuple[str, ...]] = ("png",)  # of files, the usual one first
     tile: ClassVar[int] = 64  # rows of every forward pass of a published model: what makes batches repeatable
     serve_modules: ClassVar[tuple[str, ...]] = ()  # the part of `build()` that is published

@@ -30,6 +30,7 @@ def describe(name: str) -> dict[str, Any]:
         "worker_dependent": recipe.worker_dependent or None,
         "tunable": sorted(set(recipe.tunable) & set(recipe.Config.model_fields)),
         "no_adapters": recipe.no_adapters or None,
+        "privacy_obstacle": recipe.privacy_obstacle or None,
     }
 
 

@@ -56,6 +56,7 @@ class Gan(PictureRecipe[GanConfig]):
     serve_modules = ("ema",)
     averages = MappingProxyType({"ema": "generator"})
     no_adapters = "the network that judges what they change is no part of a published version"
+    privacy_obstacle = "two networks learn against each other, with an optimizer each"
 
     def build(self) -> nn.ModuleDict:
         """Return generator, discriminator, and the generator's moving average (always in evaluation mode)."""

@@ -50,6 +50,7 @@ class GuidedRecipe(ClassRecipe[G]):
 
     serve_modules = ("ema",)
     averages = MappingProxyType({"ema": "network"})
+    privacy_obstacle = ""
 
     def build(self) -> nn.ModuleDict:
         """Return the network and its moving average."""

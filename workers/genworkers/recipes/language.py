@@ -90,6 +90,7 @@ class LanguageRecipe(Recipe[C]):
     cond_schema = TextCondition
     asset_names: ClassVar[tuple[str, ...]] = (TOKENIZER, UNIGRAM)
     assets_of_data = (UNIGRAM,)
+    privacy_obstacle = "its tokens are learned of the texts without noise, and published with how often each occurs"
 
     def prepare(self, texts: Iterable[str]) -> dict[str, bytes]:
         """Learn the tokens, and count them: the likelihood of a model that knows these counts alone is an anchor.

@@ -84,6 +84,7 @@ class Pix2Pix(Recipe[Pix2PixConfig]):
     averages = MappingProxyType({"ema": "generator"})
     tunable = (*TUNABLE, "adversarial_weight", "l1_weight")
     no_adapters = "the network that judges what they change is no part of a published version"
+    privacy_obstacle = "two networks learn against each other, with an optimizer each"
     tile = 16
 
     @classmethod

@@ -62,6 +62,7 @@ class Vae(PictureRecipe[VaeConfig]):
     averages = MappingProxyType({"ema_decoder": "decoder", "ema_encoder": "encoder"})
     tunable = (*TUNABLE, "pixels")
     no_adapters = "its encoder is no part of a published version"
+    privacy_obstacle = ""
 
     def build(self) -> nn.ModuleDict:
         """Return encoder and decoder, and the moving averages of both."""

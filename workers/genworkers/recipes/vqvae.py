@@ -56,6 +56,7 @@ class Vqvae(PictureRecipe[VqvaeConfig]):
     serve_modules = ("encoder", "codebook", "decoder")
     tunable = (*TUNABLE, "codebook_decay", "commitment")
     no_adapters = "its codebook follows what it sees, and no gradient"
+    privacy_obstacle = "its codebook follows the items without noise"
     whole_batches = "its codebook follows all rows of a batch at once"
     worker_dependent = "The codebook follows the rows that one worker sees: more workers train another model."
 

@@ -57,6 +57,7 @@ class VqvaePrior(ClassRecipe[VqvaePriorConfig]):
     summary = "Second stage of vqvae: a transformer that draws its codes; by class where the data has classes."
     Config = VqvaePriorConfig
     first_stage = "vqvae"
+    privacy_obstacle = "its first stage has learned of the same items, without noise"
     serve_modules = ("ema", "codebook", "decoder")
     averages = MappingProxyType({"ema": "prior"})
 

@@ -24,6 +24,7 @@ from genplatform.domain.layout import STATE
 from genworkers.models import file_sha256
 from genworkers.recipes.base import Recipe
 from genworkers.training.gang import ALONE, Gang
+from genworkers.training.ledger import Ledger
 from genworkers.training.start import Start
 from genworkers.training.state import FROM_NOTHING, TrainState, Window
 from genworkers.training.tracking import Track
@@ -67,6 +68,8 @@ def snapshot(state: TrainState, windows: Sequence[Mapping[str, Any]] = ()) -> Sn
         told["scalers"] = {name: scaler.state_dict() for name, scaler in state.scalers.items()}
     if state.tracks:
         told["tracks"] = {name: track.as_json() for name, track in state.tracks.items()}
+    if state.privacy is not None:
+        told["privacy"] = state.privacy.as_json()
     learned = {k: _copied(t) for k, t in state.modules.state_dict().items() if k not in state.fixed}
     return Snapshot(state.step, learned, tensors, told)
 
@@ -147,6 +150,7 @@ def _restored(folder: Path, told: Mapping[str, Any], recipe: Recipe[Any], gang: 
     state.latest = dict(told["latest"])
     state.evaluated = dict(told.get("evaluated") or {})  # older checkpoints have none
     state.tracks = {name: Track(**track) for name, track in told.get("tracks", {}).items()}
+    state.privacy = Ledger(**told["privacy"]) if "privacy" in told else None
     for name, scaler in told.get("scalers", {}).items():
         state.scalers[name] = GradScaler(next(modules.parameters()).device.type)
         state.scalers[name].load_state_dict(scaler)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from genworkers.adapters import Lora
@@ -48,6 +49,15 @@ class Optimization:
 
 
 @dataclass(frozen=True)
+class Privacy:
+    """A budget of differential privacy, and the largest norm of one item's gradient."""
+
+    epsilon: float
+    delta: float
+    max_grad_norm: float = 1.0
+
+
+@dataclass(frozen=True)
 class Target:
     """A metric that is to become better, and what counts as better."""
 
@@ -84,6 +94,8 @@ class TrainJob:
     publish_best: bool = False
     first_stage: FirstStage | None = None
     start: Start = field(default_factory=Start)
+    privacy: Privacy | None = None
+    secret: Callable[[], str] = secrets.token_hex  # what the noise of a private training is drawn from, made anew
 
     @classmethod
     def from_order(
@@ -114,11 +126,23 @@ class TrainJob:
             publish_best=kept.get("publish") == "best",
             first_stage=first_stage,
             start=Start(base, Lora.of(order.get("lora"))),
+            privacy=Privacy(**order["privacy"]) if order.get("privacy") else None,
         )
 
     def with_steps(self, items: int, batch_size: int) -> TrainJob:
         """Return the job with its budget in steps: an epoch reads each of `items` once; batches go over its end."""
         return self if self.epochs is None else replace(self, steps=math.ceil(self.epochs * items / batch_size))
+
+    def unusual(self) -> dict[str, Any]:
+        """Return what else decides a training's numbers, where it is not as it always was."""
+        usual = asdict(Optimization())
+        how = {name: value for name, value in asdict(self.optimization).items() if value != usual[name]}
+        lasts = {"steps": self.steps} if self.epochs is None else {"epochs": self.epochs}
+        if self.optimization.is_scheduled:
+            how |= lasts
+        found = {"optimization": how} if how else {}
+        # The noise follows from how long it lasts.
+        return found | ({"privacy": asdict(self.privacy) | lasts} if self.privacy is not None else {})
 
     @property
     def metrics_every(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -29,11 +29,11 @@ from genworkers.recipes.base import IMAGE, TEXT, DataFacts, Recipe
 from genworkers.sampler import Sampler
 from genworkers.scratch import scratch
 from genworkers.stop import CANCEL, LOST
-from genworkers.training import checkpoint
+from genworkers.training import checkpoint, private
 from genworkers.training.agreement import Agreement, refuse_drift, refuse_other_starts
 from genworkers.training.evaluation import ROWS_UNDER_WAY, at_rest, evaluate
 from genworkers.training.gang import Gang
-from genworkers.training.job import Optimization, Target, TrainJob
+from genworkers.training.job import Target, TrainJob
 from genworkers.training.pace import Pace, Use
 from genworkers.training.pretrained import from_directory
 from genworkers.training.saving import Saver
@@ -60,6 +60,13 @@ class Trained:
     stopped: str | None
     parts: Mapping[str, Tensor] = field(default_factory=dict)  # of `dataset`
     start: Start = field(default_factory=Start)
+    privacy: Mapping[str, Any] | None = None  # what of its budget a private training has spent
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The numbers that are known of the model, and what it may tell of an item where that has a bound."""
+        bound = {} if self.privacy is None else {private.METRIC: float(self.privacy["epsilon"])}
+        return self.state.metrics | bound
 
 
 def train(job: TrainJob, ctx: RunContext, *, clock: Callable[[], float], rank: int = 0, world_size: int = 1) -> Trained:
@@ -71,7 +78,8 @@ def train(job: TrainJob, ctx: RunContext, *, clock: Callable[[], float], rank: i
     loop = _Loop(job, ctx, clock, rank, world_size)
     stopped = loop.run()
     state = loop.state if stopped is not None else loop.chosen()
-    return Trained(loop.recipe, state, loop.dataset, loop.split, stopped, loop.parts, loop.job.start)
+    spent = private.spent(loop.job, loop.state)
+    return Trained(loop.recipe, state, loop.dataset, loop.split, stopped, loop.parts, loop.job.start, spent)
 
 
 class _Loop:
@@ -103,7 +111,7 @@ class _Loop:
             "seed": ctx.seed,
             "data_digest": self.dataset.digest,
             "split": self.split,
-            **_unusual(job),
+            **job.unusual(),
             **job.start.about(),
         }
         self._describe(parts)
@@ -111,7 +119,6 @@ class _Loop:
         self.dataset, parts = self._prepared(parts)
         self.parts, self.validation = parts, parts["validation"]
         self.augment = Augment.of(job.data)
-        self.order = Order(parts["train"], self.recipe.batch_size, ctx.seed)
         self.job = job.with_steps(len(parts["train"]), self.recipe.batch_size)
         self.ctx.log(
             f"Training the recipe {self.recipe.name} for {self.job.steps:,} steps of {self.recipe.batch_size} items."
@@ -121,7 +128,13 @@ class _Loop:
             self.ctx.log(line)
         refuse_other_starts(self.gang, self.state.step)
         self.agreement = Agreement(self.gang, ctx.should_stop, clock, self.state.step)
-        self.engine = EngineStep(self.state, ctx.seed, rank, job.optimization, self.job.steps, world_size)
+        self.order: Order | private.PoissonOrder = Order(parts["train"], self.recipe.batch_size, ctx.seed)
+        if job.privacy is None:
+            self.engine = EngineStep(self.state, ctx.seed, rank, job.optimization, self.job.steps, world_size)
+        else:
+            self.order = private.begin(self.job, self.recipe, self.state, parts["train"], self.gang)
+            self.engine = private.PrivateStep(self.state, ctx.seed, self.job, job.privacy, self.order)
+            ctx.log(private.said(self.job, self.state))
         self.saved_at = self.state.step
         self.saver = Saver()
         self.pace, self.use = Pace(clock, self.state.step), Use(clock, torch.get_num_threads())
@@ -357,15 +370,6 @@ class _Loop:
             self.ctx.log(note)
         if self.gang.size > 1 and self.recipe.worker_dependent:
             self.ctx.log(f"Another number of workers makes another model: {self.recipe.worker_dependent}.")
-
-
-def _unusual(job: TrainJob) -> dict[str, Any]:
-    """Return what else decides a training's numbers, where it is not as it always was."""
-    usual = asdict(Optimization())
-    how = {name: value for name, value in asdict(job.optimization).items() if value != usual[name]}
-    if job.optimization.is_scheduled:
-        how |= {"steps": job.steps} if job.epochs is None else {"epochs": job.epochs}
-    return {"optimization": how} if how else {}
 
 
 def facts_of(dataset: Dataset) -> DataFacts:

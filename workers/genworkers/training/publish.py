@@ -47,7 +47,7 @@ def publish_model(
     for name, told in ((layout.CONFIG, config), (layout.CARD, card)):
         (folder / name).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     key = layout.model(tenant, digest)
-    stored = patiently(lambda: _put(store, folder, key))
+    stored = patiently(lambda: put_model(store, folder, key))
     return {
         "model": {
             "recipe": recipe.name,
@@ -58,7 +58,7 @@ def publish_model(
             "digest": digest,
             "size": sum(s.size for s in stored),
             "data_digest": trained.dataset.digest,
-            "metrics": state.metrics,
+            "metrics": trained.metrics,
             "card": card,
         },
     }
@@ -86,7 +86,8 @@ def _card(
         "split": trained.split,
         "seed": int(order["seed"]),
         "steps": state.step,
-        "metrics": state.metrics,
+        "metrics": trained.metrics,
+        **({"privacy": dict(trained.privacy)} if trained.privacy else {}),
         "parameters": sum(t.numel() for t in (adapters.kept(served) or served).values()),
         "weights": {"file": layout.WEIGHTS, "sha256": weights} if weights else None,
         "assets": models.asset_digests(recipe.assets),
@@ -100,7 +101,7 @@ def _named(model: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if model is None else {"model": f"{model['name']}@{model['version']}", "digest": model["digest"]}
 
 
-def _put(store: Store, folder: Path, key: str) -> list[Stored]:
+def put_model(store: Store, folder: Path, key: str) -> list[Stored]:
     """Put the model's folder under its digest; one that stands there already and is whole is kept.
 
     It may differ in its card alone (made by another version of the code): the card of this

@@ -22,6 +22,7 @@ from genworkers.recipes.base import Batch, FirstStage, Recipe
 from genworkers.training.across import AcrossRows
 from genworkers.training.gang import ALONE, Gang
 from genworkers.training.job import Optimization
+from genworkers.training.ledger import Ledger
 from genworkers.training.parts import Part, parts_of
 from genworkers.training.start import Start
 from genworkers.training.tracking import Track
@@ -100,6 +101,7 @@ class TrainState:
     rates: dict[str, list[float]] = field(default_factory=dict)  # the recipe's own, which a schedule multiplies
     scalers: dict[str, GradScaler] = field(default_factory=dict)  # of fp16, an optimizer each
     tracks: dict[str, Track] = field(default_factory=dict)  # of metrics that something depends on
+    privacy: Ledger | None = None  # of a private training, once it has begun
     window: Window = field(default_factory=Window)
     latest: dict[str, float] = field(default_factory=dict)  # the last full window's means
     evaluated: dict[str, float] = field(default_factory=dict)  # the last evaluation's
@@ -305,7 +307,7 @@ class EngineStep:
     def _run_in_parts(self, recipe: Recipe[Any], batch: Batch, count: int) -> dict[str, Tensor]:
         means: dict[str, Tensor] = {}
         self._sums.clear()
-        followers = [t for module in self.modules.values() if not _learns(module) for t in module.state_dict().values()]
+        followers = [t for module in self.modules.values() if not learns(module) for t in module.state_dict().values()]
         before = [tensor.clone() for tensor in followers]
         for part in parts_of(len(next(iter(batch.values()))), count):
             # Averages follow what moves once a step, however many parts it has.
@@ -328,9 +330,10 @@ class EngineStep:
 def _compile(state: TrainState) -> None:
     """Have the networks that learn compiled at their first pass; averages are not worth it, they only follow."""
     for module in state.modules.values():
-        if _learns(module):
+        if learns(module):
             module.compile(backend=COMPILER)
 
 
-def _learns(module: nn.Module) -> bool:
+def learns(module: nn.Module) -> bool:
+    """Whether any of its parameters is trained: a moving average only follows."""
     return any(parameter.requires_grad for parameter in module.parameters())
