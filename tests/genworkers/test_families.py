@@ -28,6 +28,7 @@ from genworkers.training.state import TrainState
 # Small enough that a whole suite of checks takes a second or two.
 SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"width_of_network": 8},
+    "diffusers": {"width_of_network": 8, "sampling_steps": 2, "guidance": 2.0},
     "diffusion": {"width_of_network": 8, "sampling_steps": 2, "guidance": 2.0},
     "flow": {"width_of_network": 8, "sampling_steps": 2, "guidance": 2.0},
     "gan": {"generator_widths": [16], "discriminator_widths": [16]},

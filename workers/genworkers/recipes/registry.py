@@ -17,6 +17,7 @@ GROUP = "genctl.recipes"
 # One line a family: the name in job files, and the class that is it.
 BUILTIN = {
     "dcgan": "genworkers.recipes.dcgan:Dcgan",
+    "diffusers": "genworkers.recipes.from_diffusers:Diffusers",
     "diffusion": "genworkers.recipes.diffusion:Diffusion",
     "flow": "genworkers.recipes.flow:Flow",
     "gan": "genworkers.recipes.gan:Gan",
