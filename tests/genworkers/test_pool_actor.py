@@ -279,7 +279,7 @@ def test_a_refused_publication_removes_nothing(platform: Platform, store: Store,
     assert len(store.list("outputs")) == 65
 
 
-def test_an_error_in_a_shard_is_told_with_its_claim_and_ends_the_worker(
+def test_an_error_in_a_shard_is_told_with_its_claim_and_ends_the_worker_that_hands_the_others_back(
     platform: Platform, store: Store, pool_order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw = Noise.sample
@@ -294,11 +294,12 @@ def test_an_error_in_a_shard_is_told_with_its_claim_and_ends_the_worker(
 
     assert work(pool_order(platform.url)) == "failed"
 
-    (failed,) = platform.bodies("/failed")
+    failed, given_back = platform.bodies("/failed")
     assert {k: failed[k] for k in ("job_id", "run", "shard", "claim")} == {
         "job_id": "j_abc", "run": 1, "shard": 1, "claim": 2,
     }  # fmt: skip
     assert failed["cause"] == "out_of_memory"
+    assert (given_back["shard"], given_back["claim"], given_back["cause"]) == (2, 1, "preempted")
     assert [s["shard"] for b in platform.bodies("/publish") for s in b["shards"]] == [0]
     assert "shard-000001.r1.c2" not in {key.split("/")[3] for key in store.list("outputs")}
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genplatform.domain import layout
+from genplatform.domain.retry import Cause
 from genplatform.errors import BadRequest, Fenced, GenctlError
 from genplatform.store import Store
 from genworkers.actor import Actor
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 LONGEST_POLL_SECONDS = 20.0
 PAUSE_SECONDS = 0.05
 WHERE_THE_TRACEBACK_IS = "the worker's own log, on its node"
+# Said of a claim that is handed back: the fault was another job's, so it costs this one no try.
+UNTOUCHED = Failure(Cause.PREEMPTED, "Its worker broke on another shard before it came to this one.", "", "")
 PUBLISH_SECONDS = 1.0  # finished shards are shown at least this often while others are under way
 
 
@@ -124,7 +127,7 @@ class PoolActor(Actor):
                 if not isinstance(error, BadRequest):
                     # A worker that broke is replaced, not trusted with the next try.
                     for other in waiting:
-                        self._claims.drop(other)
+                        self._fail(other, UNTOUCHED)
                     return False
                 finished, done = [], None
             if done is not None:
