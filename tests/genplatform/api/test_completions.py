@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from typing import Any
 
 import openai
 import pytest
 from fastapi.testclient import TestClient
 
+from genplatform.api.openai import completions
 from genplatform.api.openai.completions import read_completions
 from genplatform.domain.seeds import item_seed
 from genplatform.errors import BadRequest
@@ -62,6 +64,32 @@ def test_texts_come_back_prompt_by_prompt_with_what_they_used(writing: TestClien
         "stop": ["\n"],
         "echo": False,
     }
+
+
+def test_a_large_request_takes_only_some_of_an_endpoints_places(
+    writing: TestClient, replica: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completions, "PROMPTS_AT_ONCE", 2)  # as many as are let through in these tests at all
+    under_way: set[str] = set()
+    two, lock = threading.Barrier(2), threading.Lock()
+
+    def make(asked: dict[str, Any]) -> bytes:
+        with lock:
+            under_way.add(asked["cond"]["prompt"])
+        two.wait(30)
+        with lock:
+            under_way.remove(asked["cond"]["prompt"])
+        return Writing.make(asked)
+
+    replica.make = make
+
+    assert ask(writing, prompt=[f"p{number}" for number in range(12)]).status_code == 200
+    assert not under_way
+
+
+def test_no_prompt_is_an_empty_one(writing: TestClient, replica: Any) -> None:
+    assert ask(writing, prompt=None).status_code == 200
+    assert [one["cond"]["prompt"] for one in replica.asked] == [""]
 
 
 def test_the_sdk_reads_it(writing: TestClient) -> None:

@@ -16,7 +16,7 @@ from genplatform.api.deps import Tenant, Wired
 from genplatform.api.openai.asked import SEED_END, neutral, required_model, whole
 from genplatform.api.openai.errors import refused
 from genplatform.api.openai.images import Gateway
-from genplatform.api.openai.replicas import while_connected
+from genplatform.api.openai.replicas import Made, while_connected
 from genplatform.domain.seeds import item_seed
 from genplatform.errors import GenctlError, Unavailable
 
@@ -24,6 +24,7 @@ router = APIRouter(prefix="/completions")
 
 TEXT = "text"
 MOST_CHOICES = 64  # of all prompts together
+PROMPTS_AT_ONCE = 4  # of one request, so that it does not take all places of an endpoint
 MOST_TOKENS = 1 << 20
 USUAL_TOKENS = 16
 MOST_STOPS = 4
@@ -56,7 +57,7 @@ def read_completions(body: bytes) -> CompletionsAsked:
     """Read the body of `POST /v1/completions`; raises `BadRequest` that names the field."""
     fields = json_object(body)
     neutral(fields, _NEUTRAL)
-    prompts = _texts(fields.get("prompt", ""), "prompt")
+    prompts = _texts("" if fields.get("prompt") is None else fields["prompt"], "prompt")
     n = whole(fields, "n", 1, MOST_CHOICES + 1) or 1
     if not 1 <= n * len(prompts) <= MOST_CHOICES:
         raise refused("n", f"{len(prompts)} prompts of {n} choices each are not 1 to {MOST_CHOICES}.")
@@ -77,18 +78,19 @@ async def complete(gateway: Gateway, tenant: str, asked: CompletionsAsked) -> di
     """Return the choices asked for, prompt by prompt, and what they used: an answer but for `id` and `created`."""
     route = await gateway.find(tenant, asked.model, TEXT)
     seed = gateway.seed(asked.seed)
-    made = await asyncio.gather(
-        *(
-            gateway.generate(
-                route,
-                asked.model,
-                [item_seed(seed, number * asked.n + choice) for choice in range(asked.n)],
-                {**asked.cond, "prompt": prompt},
-                "txt",
-            )
-            for number, prompt in enumerate(asked.prompts)
-        )
-    )
+    places = asyncio.Semaphore(PROMPTS_AT_ONCE)
+
+    async def of_prompt(number: int, prompt: str) -> Made:
+        seeds = [item_seed(seed, number * asked.n + choice) for choice in range(asked.n)]
+        async with places:
+            return await gateway.generate(route, asked.model, seeds, {**asked.cond, "prompt": prompt}, "txt")
+
+    try:
+        async with asyncio.TaskGroup() as group:  # of which one that fails ends the others
+            tasks = [group.create_task(of_prompt(number, prompt)) for number, prompt in enumerate(asked.prompts)]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    made = [task.result() for task in tasks]
     if len({one.model for one in made}) > 1:
         raise Unavailable(
             f"The model of {route.name} was replaced while it answered.", "Ask again: one answer is of one model."
