@@ -17,8 +17,6 @@ _SAME = {
     "numbers of samples": ("samples",),
 }
 
-_SHOWN = ("name", "version", "recipe", "modality", "job_id", "parent", "digest", "metrics", "size", "created_at")
-
 
 class Line(NamedTuple):
     """One line of the comparison: what it is of, a value a model, and which way is better."""

@@ -81,8 +81,12 @@ def packed(recipe: OwnRecipe) -> Iterator[tuple[RecipeCode, IO[bytes]]]:
 
     Raises BadRequest for code that is none, lacks the class, or is too large.
     """
-    paths = _files(recipe)
-    _check_class(recipe)
+    try:
+        paths = _files(recipe)
+        _check_class(recipe)
+    except OSError as error:
+        message = f"The code of {recipe.module}:{recipe.cls} cannot be read: {error.filename}: {error.strerror}."
+        raise BadRequest(message, "See that its files are there, and that you may read them.") from error
     with packed_files(recipe.root, paths) as (digest, file):
         yield RecipeCode(digest, recipe.module, recipe.cls), file
 

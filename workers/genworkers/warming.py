@@ -22,6 +22,7 @@ from genworkers.training.loop import train
 USUAL = (
     "genworkers.generating.actor",
     "genworkers.generating.shard",
+    "genworkers.judging.actor",
     "genworkers.training.actor",
     "genworkers.training.publish",
 )

@@ -24,7 +24,7 @@ EVALUATE_ACTOR = "genworkers.judging.actor:EvaluateActor"
 COMPRESS_ACTOR = "genworkers.compressing.actor:CompressActor"
 POOL_ACTOR = "genworkers.generating.actor:PoolActor"
 # What a warm runner can become: the others need no warmth.
-WARMABLE = (RUN_ACTOR, POOL_ACTOR)
+WARMABLE = (RUN_ACTOR, EVALUATE_ACTOR, POOL_ACTOR)
 SERVE_APP = "genworkers.serving.app:build"
 # Becomes an actor of another class by `take(actor, order)`, once; until then its `ping` tells whether it is `roomy`.
 RUNNER = "genworkers.runner:Runner"
