@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from wheels import make_wheel
 
 from genplatform.store import Store
-from genworkers.commanding import requirements
+from genworkers import pip_environments
 from genworkers.commanding.actor import CommandActor
 
 Platform = Any  # conftest.FakePlatform, which an importlib-mode test cannot import
@@ -32,15 +32,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def wheel(tmp_path: Path) -> Path:
     """A wheel with one module, `tiny`."""
-    path = tmp_path / "tiny-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("tiny.py", "WORD = 'hello'\n")
-        archive.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
-        tags = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        archive.writestr("tiny-1.0.dist-info/WHEEL", tags)
-        names = ("tiny.py", "tiny-1.0.dist-info/METADATA", "tiny-1.0.dist-info/WHEEL", "tiny-1.0.dist-info/RECORD")
-        archive.writestr("tiny-1.0.dist-info/RECORD", "".join(f"{name},,\n" for name in names))
-    return path
+    return make_wheel(tmp_path, "tiny", "1.0", "WORD = 'hello'\n")
 
 
 @pytest.fixture
@@ -136,16 +128,16 @@ def test_a_run_that_is_cancelled_while_pip_works_ends_it_and_its_heartbeats_went
     assert actor.join() == "cancelled"
     pips = [p for p in psutil.process_iter(["cmdline"]) if str(endless.parent) in " ".join(p.info["cmdline"] or [])]
     assert pips == []
-    assert list(cache.glob(f"*/{requirements.WHOLE}")) == []
+    assert list(cache.glob(f"*/{pip_environments.WHOLE}")) == []
 
 
 def test_only_what_nobody_asked_for_in_a_long_time_and_nobody_holds_is_removed(cache: Path) -> None:
     never = threading.Event().is_set
 
-    def made(name: str) -> requirements.Environment:
+    def made(name: str) -> pip_environments.Environment:
         (cache / name).mkdir(parents=True)
-        (cache / name / requirements.WHOLE).touch()
-        return requirements.take(cache, name, (), lambda _: 0, lambda _: never())
+        (cache / name / pip_environments.WHOLE).touch()
+        return pip_environments.take(cache, name, (), lambda _: 0, lambda _: never())
 
     made("young").close()
     held, left = made("held"), made("left")
@@ -169,7 +161,7 @@ def test_what_was_cut_off_is_built_anew(cache: Path) -> None:
         (cache / "half" / "lib" / version / "site-packages").mkdir(parents=True, exist_ok=True)
         return 0
 
-    requirements.take(cache, "half", ("tiny",), execute, lambda _: False).close()
+    pip_environments.take(cache, "half", ("tiny",), execute, lambda _: False).close()
 
     assert ran == ["venv", "pip"]
-    assert (cache / "half" / requirements.WHOLE).exists()
+    assert (cache / "half" / pip_environments.WHOLE).exists()

@@ -18,7 +18,7 @@ from genplatform.domain.names import NAME_RULE, is_name
 from genplatform.domain.recipe_code import LARGEST_CODE, MOST_FILES, RecipeCode
 from genplatform.errors import BadRequest
 from genplatform.store.archives import unpack
-from genworkers import private_imports
+from genworkers import own_requirements, private_imports
 from genworkers.data.fetching import Fetch
 from genworkers.recipes import registry
 from genworkers.recipes.base import Recipe, RecipeConfig
@@ -55,6 +55,10 @@ def recipe_of(code: RecipeCode, fetch: Fetch) -> type[Recipe[Any]]:
         folder = _until_the_end.enter_context(scratch("code"))
         fetch(code.digest, folder / "code.tar")
         _unpack(folder / "code.tar", folder / "code")
+        title = f"The recipe {code.module}:{code.cls}"
+        own_requirements.provide(
+            own_requirements.declared(_source(folder / "code", code), title), title, _until_the_end
+        )
         private_imports.add(package, folder / "code", code.module)
         _there.add(package)
     try:
@@ -69,7 +73,8 @@ def recipe_of(code: RecipeCode, fetch: Fetch) -> type[Recipe[Any]]:
         missing = str(error.name or error).removeprefix(f"{package}.")
         raise BadRequest(
             f"The recipe {code.module}:{code.cls} cannot be imported: there is no module {missing!r}.",
-            "What it imports from beside it by an `import` is sent with it; all else must be installed on the nodes.",
+            "What it imports from beside it by an `import` is sent with it; all else must be named in its script "
+            'metadata (# dependencies = ["name"], PEP 723) or be installed on the nodes.',
         ) from error
     return checked(getattr(module, code.cls, None), f"{code.module}:{code.cls}")
 
@@ -97,6 +102,15 @@ def checked(found: Any, title: str) -> type[Recipe[Any]]:
             f"{title} calls itself {found.name!r:.200}, which cannot name a recipe.", f"A name is {NAME_RULE}."
         )
     return found
+
+
+def _source(folder: Path, code: RecipeCode) -> str:
+    """Return the text of the module; none for one that is not there, which its import tells."""
+    path = folder.joinpath(*code.module.split("."))
+    for file in (path.with_suffix(".py"), path / "__init__.py"):
+        if file.is_file():
+            return file.read_text(encoding="utf-8", errors="replace")
+    return ""
 
 
 def _unpack(archive: Path, folder: Path) -> None:

@@ -14,7 +14,8 @@ from genplatform.domain.keys import RunKey
 from genplatform.domain.paths import is_within
 from genplatform.errors import BadRequest
 from genplatform.store import Store
-from genworkers.commanding import endings, requirements
+from genworkers import pip_environments
+from genworkers.commanding import endings
 from genworkers.commanding.child import Child, NotStarted
 from genworkers.commanding.files import gather
 from genworkers.commanding.kept import CheckpointFolder
@@ -65,12 +66,12 @@ class CommandActor(OneRun):
                 child = Child(argv, where, environment(self._order, folders, python))
             except NotStarted as error:
                 return self._fail(endings.refused(error, argv[0]))
-            except requirements.Stopped:
+            except pip_environments.Stopped:
                 self._finish_log(listening, store)
                 return self._stopped(str(self._stop.reason), kept)
-            except requirements.NotBuilt as error:
+            except pip_environments.NotBuilt as error:
                 self._finish_log(listening, store)
-                return self._fail(requirements.told(error.failure, listening.last_words()))
+                return self._fail(endings.not_built(error.failure, listening.last_words()))
             code, stopped, transcript = self._watch(child, listening, kept)
         if transcript is not None and self._stop.reason != LOST:
             self._keep_log(transcript, store)
@@ -87,7 +88,7 @@ class CommandActor(OneRun):
         if not wanted:
             return None
         around = installing(self._order, folders)
-        name = requirements.digest(wanted, of_pip(self._order))
+        name = pip_environments.digest(wanted, of_pip(self._order))
 
         def execute(argv: Sequence[str]) -> int | None:
             listening.between(LAST_WORDS_SECONDS)
@@ -100,10 +101,11 @@ class CommandActor(OneRun):
             over.set()
             ending.join()
             if code is None and self._asked is None:
-                raise requirements.NotBuilt(endings.failure(None, (), out_of_memory=False))
+                raise pip_environments.NotBuilt(endings.failure(None, (), out_of_memory=False))
             return None if self._asked is not None else code
 
-        environment_of_it = requirements.take(folders.environments, name, wanted, execute, self._stop.wait)
+        cache = pip_environments.cache_folder()
+        environment_of_it = pip_environments.take(cache, name, wanted, execute, self._stop.wait)
         held.callback(environment_of_it.close)
         listening.between(LAST_WORDS_SECONDS)
         return environment_of_it.python

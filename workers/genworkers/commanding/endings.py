@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from genplatform.domain.retry import Cause
@@ -88,6 +89,11 @@ def with_last(message: str, last: Sequence[str]) -> str:
     """Return a message with the last lines of what failed."""
     said = "\n".join(last[-MOST_LAST_LINES:])[-LONGEST_LAST_LINES:].strip()
     return (f"{message} Its last words:\n{said}" if said else message)[:LONGEST_MESSAGE]
+
+
+def not_built(failure: Failure, last: Sequence[str]) -> Failure:
+    """Return the failure of an environment that could not be built, with pip's last lines."""
+    return replace(failure, message=with_last(failure.message, last))
 
 
 def _signal(number: int) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genworkers.pip_environments import PIP_VARIABLES, pip_variables, proxies
+
 # What of the node's own environment a program may need. Keys to stores, databases and clusters are not in it.
 _KEPT = frozenset(
     {
@@ -19,9 +21,6 @@ _KEPT = frozenset(
     }
 )
 _KEPT_SORTS = ("LC_",)
-# What pip itself reads, and by what it reaches an index.
-PIP = "PIP_"
-_PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -50,13 +49,6 @@ class Folders:
     def temporary(self) -> Path:
         """For what a program writes for a moment."""
         return self.scratch / "tmp"
-
-    @property
-    def environments(self) -> Path:
-        """Where the environments of `pip:` lie, for all Runs of this node: in the platform's home, if it is here."""
-        home = os.environ.get("GENCTL_HOME", "")
-        base = Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genctl"
-        return base / "environments"
 
     @property
     def transcript(self) -> Path:
@@ -94,11 +86,10 @@ def environment(order: Mapping[str, Any], folders: Folders, python: Path | None 
 
 def of_pip(order: Mapping[str, Any]) -> dict[str, str]:
     """Return the variables that pip reads: the node's, and the job's own before them."""
-    node = {name: value for name, value in os.environ.items() if name.startswith(PIP)}
-    return node | {name: value for name, value in order["env"].items() if name.startswith(PIP)}
+    own = {name: value for name, value in order["env"].items() if name.startswith(PIP_VARIABLES)}
+    return pip_variables() | own
 
 
 def installing(order: Mapping[str, Any], folders: Folders) -> dict[str, str]:
     """Return the environment in which a command's requirements are installed."""
-    proxies = {name: value for name, value in os.environ.items() if name.lower() in _PROXIES}
-    return environment({**order, "env": {}}, folders) | proxies | of_pip(order)
+    return environment({**order, "env": {}}, folders) | proxies() | of_pip(order)

@@ -1,4 +1,4 @@
-"""The Python environment of a command that asks for `pip:`: built once a node, shared by all who ask the same.
+"""Python environments of what a job asks of pip: built once a node, shared by all who ask the same.
 
     shared lock ──> whole? ──yes──> used, under the shared lock, until the Run is over
         ^             │ no
@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import IO
 
 from genplatform.domain.retry import Cause
-from genworkers.commanding.endings import with_last
 from genworkers.failures import Failure
 
 FORMAT = 1
@@ -34,6 +33,10 @@ WHOLE = "whole"
 UNUSED_SECONDS = 7 * 24 * 3600.0
 LOOK_SECONDS = 0.2
 PIP = ("--disable-pip-version-check", "--no-input", "install", "--progress-bar", "off")
+
+# What pip itself reads, and by what it reaches an index.
+PIP_VARIABLES = "PIP_"
+_PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
 
 # Runs a program with its output in the log; returns its code, or None where it was ended because the Run is to stop.
 Execute = Callable[[Sequence[str]], int | None]
@@ -63,9 +66,31 @@ class Environment:
         """Its interpreter."""
         return self.folder / "bin" / "python"
 
+    @property
+    def packages(self) -> Path:
+        """Where what was installed lies."""
+        return _packages(self.folder)
+
     def close(self) -> None:
         """Let go of it."""
         self._held.close()
+
+
+def cache_folder() -> Path:
+    """Return where they lie, for all Runs of this node: in the platform's home, if it is here."""
+    home = os.environ.get("GENCTL_HOME", "")
+    base = Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genctl"
+    return base / "environments"
+
+
+def pip_variables() -> dict[str, str]:
+    """Return the variables of this node that pip reads."""
+    return {name: value for name, value in os.environ.items() if name.startswith(PIP_VARIABLES)}
+
+
+def proxies() -> dict[str, str]:
+    """Return the variables of this node that say by what an index is reached."""
+    return {name: value for name, value in os.environ.items() if name.lower() in _PROXIES}
 
 
 def digest(requirements: Sequence[str], variables: dict[str, str]) -> str:
@@ -121,9 +146,7 @@ def _build(folder: Path, requirements: Sequence[str], execute: Execute) -> None:
         raise NotBuilt(
             Failure(Cause.START_FAILED, message, "See the job's log, and the node's disk.", "", expected=True)
         )
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    packages = folder / "lib" / version / "site-packages"
-    (packages / "behind.pth").write_text("\n".join(_platforms()) + "\n")
+    (_packages(folder) / "behind.pth").write_text("\n".join(_platforms()) + "\n")
     wanted = folder / "requirements.txt"
     wanted.write_text("\n".join(requirements) + "\n")
     python = str(folder / "bin" / "python")
@@ -135,6 +158,10 @@ def _build(folder: Path, requirements: Sequence[str], execute: Execute) -> None:
     (folder / WHOLE).touch()
 
 
+def _packages(folder: Path) -> Path:
+    return folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+
+
 def _platforms() -> list[str]:
     """Return where the packages of the platform's own environment lie."""
     return list(dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib")))
@@ -144,12 +171,6 @@ def _refused(requirements: Sequence[str], code: int) -> Failure:
     message = f"pip could not install {', '.join(requirements)}: it exited with code {code}."
     hint = "See that pip on this node can reach what `pip:` names; all that it said is in the job's log."
     return Failure(Cause.USER_ERROR, message, hint, "", expected=True)
-
-
-def told(failure: Failure, last: Sequence[str]) -> Failure:
-    """Return a failure with pip's last lines."""
-    message = with_last(failure.message, last)
-    return Failure(failure.cause, message, failure.hint, failure.traceback, expected=failure.expected)
 
 
 def _prune(cache: Path, keep: str) -> None:
