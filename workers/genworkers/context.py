@@ -24,6 +24,7 @@ from genworkers.outbox import Outbox
 from genworkers.scratch import scratch
 from genworkers.stop import StopFlag
 from genworkers.training.eventfiles import Point, Points, write_events
+from genworkers.training.trackers import Trackers
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class PlatformContext:
         self._run = RunKey(order["tenant"], order["job_id"], int(order["run"]))
         self._store, self._outbox, self._stop, self._clock = store, outbox, stop, clock
         self._points = Points()
+        self.trackers = Trackers(order, self.log)
         self._own = f"{layout.job(self._run.job)}/"
         self._keep = int(order["checkpoint"]["keep"])
         self._saved = [_saved(told) for told in order.get("resume") or ()]
@@ -165,6 +167,7 @@ class PlatformContext:
             self.log(f"The metrics up to step {step:,} are not among the event files of TensorBoard: {error}")
         else:
             self._outbox.artifact("tensorboard", stored, step)
+        self.trackers.tell(points)
 
     def _recorded(self, saved: SavedCheckpoint) -> None:
         # Only now: recording is fenced, so a run that is not current any more removes nothing.

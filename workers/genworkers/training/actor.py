@@ -41,8 +41,14 @@ class RunActor(OneRun):
                 patiently(lambda field=field: fetch_first_stage(store, self._order.get(field), folder))
                 for field in ("first_stage", "base")
             )
-        trained = train(TrainJob.from_order(self._order, first_stage, base), ctx, clock=time.monotonic)
+        try:
+            trained = train(TrainJob.from_order(self._order, first_stage, base), ctx, clock=time.monotonic)
+        except Exception:
+            ctx.trackers.end("failed")
+            raise
         if trained.stopped is not None:
+            if trained.stopped == CANCEL:
+                ctx.trackers.end("cancelled")
             return self._let_go(trained.stopped, trained.state.step)
         evaluation = None
         if self._order.get("evaluate"):
@@ -62,6 +68,7 @@ class RunActor(OneRun):
         told["model"]["evaluation"] = evaluation
         name = self._client.publish({"kind": "model", **self._ids, **told}).get("model")
         log.info("model_published name=%s digest=%s", name, told["model"]["digest"])
+        ctx.trackers.end("finished", name)
         return "published"
 
     def _judge(self, trained: Trained) -> dict[str, Any] | None:
