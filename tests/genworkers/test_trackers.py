@@ -6,13 +6,13 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from local_home import eventually
 from wandb_files import records
 
 from genworkers.training.actor import RunActor
@@ -49,15 +49,15 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 120
-    while time.monotonic() < until:
+    def answers() -> bool:
         assert server.poll() is None, log.read_text()
         try:
             with urllib.request.urlopen(f"{url}/version", timeout=5):
-                return
+                return True
         except OSError:
-            time.sleep(0.1)
-    pytest.fail(log.read_text())
+            return False
+
+    eventually(answers, 120)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import re
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib import metadata
+from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -99,12 +99,9 @@ def _is_here(requirement: Requirement) -> bool:
 
 
 def _execute(argv: Sequence[str], last: deque[str]) -> int:
-    kept = ("HOME", "LANG", "PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
-    around = {name: value for name, value in os.environ.items() if name in kept}
-    around |= pip_environments.proxies() | pip_environments.pip_variables()
-    with subprocess.Popen(
-        argv, env=around, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as child:
+    around = pip_environments.surroundings()
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(argv, env=around, text=True, **pipes) as child:
         assert child.stdout is not None  # noqa: S101 - it is a pipe
         for line in child.stdout:
             log.info("pip: %s", line.rstrip())

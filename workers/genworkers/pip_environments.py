@@ -36,6 +36,7 @@ PIP = ("--disable-pip-version-check", "--no-input", "install", "--progress-bar",
 
 # What pip itself reads, and by what it reaches an index.
 PIP_VARIABLES = "PIP_"
+_KEPT = frozenset({"HOME", "LANG", "PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"})
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
 
 # Runs a program with its output in the log; returns its code, or None where it was ended because the Run is to stop.
@@ -91,6 +92,12 @@ def pip_variables() -> dict[str, str]:
 def proxies() -> dict[str, str]:
     """Return the variables of this node that say by what an index is reached."""
     return {name: value for name, value in os.environ.items() if name.lower() in _PROXIES}
+
+
+def surroundings() -> dict[str, str]:
+    """Return all that pip needs of this node: no key to a store, a database or a cluster is in it."""
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT}
+    return kept | proxies() | pip_variables()
 
 
 def digest(requirements: Sequence[str], variables: dict[str, str]) -> str:

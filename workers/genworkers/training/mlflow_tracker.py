@@ -6,7 +6,6 @@ to log in.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -21,28 +20,30 @@ PARAMS_A_REQUEST = 100
 LONGEST_PARAM = 500  # characters; older servers take no more
 STATES = {"finished": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}
 # A server that is away must not hold up a checkpoint for long: it is told again with the next one.
-PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+OURS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": 10, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": 1, "MLFLOW_DISABLE_TELEMETRY": True}
 
 
-def named() -> bool:
-    """Tell whether this node's environment names a server."""
-    return bool(os.environ.get("MLFLOW_TRACKING_URI"))
+def named(node: Mapping[str, str]) -> bool:
+    """Tell whether a node's environment names a server."""
+    return bool(node.get("MLFLOW_TRACKING_URI"))
 
 
 class MLflow:
     """The run of one job. Raises Unavailable without the extra, and whatever MLflow raises."""
 
-    def __init__(self, order: Mapping[str, Any]) -> None:
-        for name, value in {**PATIENCE, "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
-            os.environ.setdefault(name, value)
+    def __init__(self, order: Mapping[str, Any], node: Mapping[str, str]) -> None:
         try:
-            from mlflow import MlflowClient
+            from mlflow import MlflowClient, environment_variables
         except ImportError as error:
             raise Unavailable(
                 "MLflow's client is not installed on this node.", "pip install 'genctl[mlflow]'."
             ) from error
+        for name, value in OURS.items():
+            variable = getattr(environment_variables, name)
+            if not variable.is_set():
+                variable.set(value)
         self._client = MlflowClient()
-        experiment = self._experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME") or order["publish"])
+        experiment = self._experiment(node.get("MLFLOW_EXPERIMENT_NAME") or order["publish"])
         self._id = self._run(experiment, order)
 
     def tell(self, points: Sequence[Point]) -> None:

@@ -82,11 +82,13 @@ class Trackers:
     def __init__(self, order: Mapping[str, Any], say: Callable[[str], None]) -> None:
         from genworkers.training import mlflow_tracker, wandb_tracker
 
+        node = dict(os.environ)
+
         known = (
             ("MLflow", mlflow_tracker.named, mlflow_tracker.MLflow),
             ("W&B", wandb_tracker.named, wandb_tracker.WandB),
         )
-        self._told = [Told(name, partial(kind, order), say) for name, named, kind in known if named()]
+        self._told = [Told(name, partial(kind, order, node), say) for name, named, kind in known if named(node)]
 
     def tell(self, points: Sequence[Point]) -> None:
         """Tell each of them these points."""

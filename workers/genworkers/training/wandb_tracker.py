@@ -6,7 +6,6 @@ as `WANDB_PROJECT` (by default `genctl`), `WANDB_ENTITY` and `WANDB_BASE_URL`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -20,24 +19,24 @@ PROJECT = "genctl"
 INIT_SECONDS = 20.0  # a server that is away must not hold up a checkpoint for long: it is told again with the next one
 
 
-def named() -> bool:
-    """Tell whether this node's environment opens it."""
-    mode = os.environ.get("WANDB_MODE", "online" if os.environ.get("WANDB_API_KEY") else "disabled")
+def named(node: Mapping[str, str]) -> bool:
+    """Tell whether a node's environment opens it."""
+    mode = node.get("WANDB_MODE", "online" if node.get("WANDB_API_KEY") else "disabled")
     return mode in {"online", "offline"}
 
 
 class WandB:
     """The run of one job. Raises Unavailable without the extra, and whatever wandb raises."""
 
-    def __init__(self, order: Mapping[str, Any]) -> None:
+    def __init__(self, order: Mapping[str, Any], node: Mapping[str, str]) -> None:
         try:
             import wandb
         except ImportError as error:
             raise Unavailable("wandb is not installed on this node.", "pip install 'genctl[wandb]'.") from error
         self._place = ExitStack()
-        folder = os.environ.get("WANDB_DIR") or str(self._place.enter_context(scratch("wandb")))
+        folder = node.get("WANDB_DIR") or str(self._place.enter_context(scratch("wandb")))
         self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            project=node.get("WANDB_PROJECT", PROJECT),
             id=order["job_id"],
             name=order["name"],
             resume="allow",
