@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -158,7 +159,6 @@ def unload(modules: nn.ModuleDict) -> None:
 
 def _peft() -> ModuleType:
     try:
-        import peft
+        return import_module("peft")
     except ImportError:
         raise ModuleNotFoundError("Adapters need the package peft: install genctl[lora] on the nodes.") from None
-    return peft

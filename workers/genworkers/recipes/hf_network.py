@@ -7,6 +7,7 @@ by a cache that writes there, and by a mask that hides what is not yet read.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -24,12 +25,11 @@ FULL = {"full_attention"}
 def library() -> ModuleType:
     """Return the library; raises ModuleNotFoundError that says how to get it."""
     try:
-        import transformers
+        return import_module("transformers")
     except ImportError:
         raise ModuleNotFoundError(
             "Models of Hugging Face need the package transformers: install genctl[hf] on the nodes."
         ) from None
-    return transformers
 
 
 def config_of(architecture: Mapping[str, Any]) -> Any:
@@ -65,8 +65,8 @@ class HfNetwork(nn.Module):
     def __init__(self, model: Any, vocabulary: int) -> None:
         super().__init__()
         self.model, self.vocabulary = model, vocabulary
-        self.register_state_dict_post_hook(_once)
-        self.register_load_state_dict_pre_hook(_twice)
+        self.register_state_dict_post_hook(_once)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_twice)  # type: ignore[no-untyped-call]
 
     @classmethod
     def built(cls, architecture: Mapping[str, Any], vocabulary: int) -> HfNetwork:

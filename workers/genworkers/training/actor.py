@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from genplatform.store import Store
@@ -12,6 +13,7 @@ from genworkers.scratch import scratch
 from genworkers.stop import CANCEL, LOST, OUT_OF_TIME
 
 if TYPE_CHECKING:
+    from genworkers.context import PlatformContext
     from genworkers.training.loop import Trained
 
 log = logging.getLogger(__name__)
@@ -26,29 +28,35 @@ class RunActor(OneRun):
         # Heavy imports come here, so that the actor answers and beats while they run.
         import torch
 
-        from genworkers.context import PlatformContext, patiently
+        from genworkers.context import PlatformContext
+
+        torch.set_num_threads(int(self._order["threads"]))
+        store = Store(self._order["store_url"])
+        ctx = PlatformContext(self._order, store, self._outbox, self._stop, clock=time.time)
+        try:
+            end = self._train(store, ctx)
+        except Exception:
+            ctx.trackers.end("failed")
+            raise
+        if end == "cancelled":
+            ctx.trackers.end("cancelled")
+        return end
+
+    def _train(self, store: Store, ctx: PlatformContext) -> str:
+        from genworkers.context import patiently
         from genworkers.judging.report import Stopped
         from genworkers.models import fetch_first_stage
         from genworkers.training.job import TrainJob
         from genworkers.training.loop import train
         from genworkers.training.publish import publish_model
 
-        torch.set_num_threads(int(self._order["threads"]))
-        store = Store(self._order["store_url"])
-        ctx = PlatformContext(self._order, store, self._outbox, self._stop, clock=time.time)
         with scratch("first-stage") as folder:
             first_stage, base = (
-                patiently(lambda field=field: fetch_first_stage(store, self._order.get(field), folder))
+                patiently(partial(fetch_first_stage, store, self._order.get(field), folder))
                 for field in ("first_stage", "base")
             )
-        try:
-            trained = train(TrainJob.from_order(self._order, first_stage, base), ctx, clock=time.monotonic)
-        except Exception:
-            ctx.trackers.end("failed")
-            raise
+        trained = train(TrainJob.from_order(self._order, first_stage, base), ctx, clock=time.monotonic)
         if trained.stopped is not None:
-            if trained.stopped == CANCEL:
-                ctx.trackers.end("cancelled")
             return self._let_go(trained.stopped, trained.state.step)
         evaluation = None
         if self._order.get("evaluate"):
