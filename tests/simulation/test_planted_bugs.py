@@ -10,6 +10,15 @@ from planting import Bug, planted
 from snapshot import Ground
 
 MOST_SEEDS = 400
+# Where the rarest were found when this was written; tried first, for nothing but speed.
+LIKELY = {
+    "a commit that failed taken for done": 20,
+    "a given-back claim publishes": 13,
+    "a transition from wherever it is": 55,
+    "Redis before SQL": 20,
+    "a publication that does not ask for the job's state": 100,
+    "a paused job queued when what it needs is there": 27,
+}
 
 
 @pytest.mark.timeout(900)
@@ -18,7 +27,7 @@ def test_a_planted_bug_is_found(ground: Ground, bug: Bug) -> None:
     broken: list[str] = []
 
     with planted(bug):
-        for seed in range(MOST_SEEDS):
+        for seed in sorted(range(MOST_SEEDS), key=lambda seed: seed != LIKELY.get(bug.name)):
             law = play(seed, ground).law
             if law in bug.breaks:
                 print(f"killed by {law} with seed {seed}")
