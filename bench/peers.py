@@ -169,7 +169,9 @@ def pgqueuer(what: str, url: str, file: str, count: int, pause: float) -> None:
 
     async def work() -> None:
         driver = AsyncpgDriver(await asyncpg.connect(url))
-        await Queries(driver).install()
+        queries = Queries(driver)
+        if not await queries.has_table(queries.qbe.settings.queue_table):
+            await queries.install()
         queue = PgQueuer(driver)
 
         @queue.entrypoint("job")

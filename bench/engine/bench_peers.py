@@ -104,7 +104,11 @@ class _Peer:
         with open(self.home / "log", "ab") as log, subprocess.Popen(command, stdout=log, stderr=log) as worker:
             try:
                 time.sleep(3)  # pgqueuer makes its tables first
-                self._send("ready", 1, 0)
+                try:
+                    self._send("ready", 1, 0)
+                except (RuntimeError, subprocess.CalledProcessError) as error:
+                    said = (self.home / "log").read_text(errors="replace")[-2000:]
+                    raise RuntimeError(f"{self.name} took no job: {error}\n{said}") from error
                 yield
             finally:
                 worker.kill()
