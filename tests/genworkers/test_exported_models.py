@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from genctl.exports import archived, export, export_huggingface
+from genctl.exports import _not_written, archived, export, export_huggingface
 from genctl.recipecode import located, packed
 from genplatform.catalog import Catalog, ModelRow, migrate
 from genplatform.domain import exported, layout
@@ -25,7 +25,7 @@ from genplatform.services.context import Wiring
 from genplatform.services.runs import model_order
 from genplatform.spec import RecipeBook
 from genplatform.store import Store
-from genworkers import models
+from genworkers import huggingface, models
 from genworkers.images import payload_sha256
 from genworkers.training.actor import RunActor
 
@@ -220,13 +220,16 @@ def test_adapters_are_brought_to_where_their_base_is_and_are_given_to_transforme
 
 
 def test_what_is_no_language_model_is_not_given_to_transformers(
-    here: Wiring, platform: Any, run_order: Order, tmp_path: Path
+    here: Wiring, platform: Any, run_order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(here, platform, run_order, "gan")
+    folder = tmp_path / "here" / "store" / row_of(here, "mine@1").key
 
-    with pytest.raises(BadRequest, match=r"mine@1 was not written\. A model of the recipe gan is no language model"):
-        export_huggingface(Here(here), "mine", tmp_path / "hf")  # type: ignore[arg-type]
+    assert huggingface.main([str(folder), str(tmp_path / "hf")]) == 1
 
+    told = _not_written("mine@1", f"a warning\n{capsys.readouterr().err}")
+    assert told.message.startswith("mine@1 was not written. A model of the recipe gan is no language model")
+    assert told.hint == "Export it as it is."
     assert not (tmp_path / "hf").exists()
 
 

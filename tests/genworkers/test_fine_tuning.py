@@ -205,7 +205,9 @@ def test_merged_adapters_draw_what_the_networks_with_adapters_draw_and_leave_pla
 def test_classes_sizes_and_recipes_that_are_not_the_bases_are_refused_with_both_values(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    recipe: Any = registry.find("flow").configured(FLOW, DataFacts(shape=ItemShape(8, 8, 1), classes=("a", "b")))
+    recipe: Any = registry.find("flow").configured(
+        FLOW | {"levels": 2}, DataFacts(shape=ItemShape(8, 8, 1), classes=("a", "b"))
+    )
     base = FirstStage("0" * 64, recipe, nn.ModuleDict())
 
     def configured(name: str, params: dict[str, Any], side: int = 8, classes: tuple[str, ...] = ("a", "b")) -> Any:
