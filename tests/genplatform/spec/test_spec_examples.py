@@ -27,5 +27,5 @@ def test_there_is_a_preset_for_every_family_of_pictures(file: str, dense: list[s
 def test_other_sets_of_pictures_are_learned_with_the_defaults_and_judged(file: str) -> None:
     specs = trainings(file)
 
-    assert len(specs) >= 3
-    assert [spec.name for spec in specs if spec.params or spec.evaluate is None] == []
+    assert [spec.name for spec in specs if spec.params] == []
+    assert sorted(spec.recipe for spec in specs if spec.evaluate) == ["flow", "gan", "vqvae-prior"]
