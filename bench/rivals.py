@@ -7,9 +7,11 @@ its first step was done; `python -m bench.rivals job` is a Ray Job's whole progr
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -53,8 +55,52 @@ def actors(address: str) -> None:
         ray.kill(actor)
 
 
+def steps_of_a_gang(config: Mapping[str, Any]) -> float:
+    """Train a small network on one of several workers; returns when the first step was done."""
+    import torch
+    from ray.train.torch import prepare_model
+
+    torch.set_num_threads(1)
+    model = prepare_model(torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 64)))
+    optimizer = torch.optim.AdamW(model.parameters())
+    at = 0.0
+    for _ in range(int(config["steps"])):
+        loss = (model(torch.randn(64, 64)) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        at = at or time.time()
+    return at
+
+
+def gangs(address: str, whose: str) -> None:
+    """Train with two workers a line."""
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    from genworkers.training.ray_gang import Asked, run_gang
+
+    ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="error")
+    print("ready", flush=True)
+    for number, _ in enumerate(sys.stdin):
+        config, name = {"steps": 20}, f"{whose}-{number}"
+        with tempfile.TemporaryDirectory() as folder:
+            if whose == "ours":
+                first = run_gang(Asked(2, 1.0), steps_of_a_gang, config, name, Path(folder))
+            else:
+                where = RunConfig(name=name, storage_path=folder)
+                scaling = ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1})
+                trainer = TorchTrainer(
+                    steps_of_a_gang, train_loop_config=config, scaling_config=scaling, run_config=where
+                )
+                first = trainer.fit().return_value
+        print(first, time.time(), flush=True)
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "actors":
         actors(sys.argv[2])
+    elif sys.argv[1] == "gang":
+        gangs(*sys.argv[2:])
     else:
         print(f"first step at {first_step()}", flush=True)

@@ -68,7 +68,7 @@ class Actor(ABC):
 
     def ping(self) -> dict[str, Any]:
         """Give a sign of life."""
-        return {"pid": os.getpid(), "node": self._node, "outcome": self._outcome}
+        return {"pid": os.getpid(), "node": self._node, "outcome": self._outcome, "stop": self._stop.reason}
 
     def stop(self, reason: str) -> None:
         """Ask to stop, for a reason of `genworkers.stop`; returns at once."""

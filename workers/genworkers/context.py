@@ -195,7 +195,7 @@ class Follower:
     def __init__(self, order: Mapping[str, Any], store: Store) -> None:
         self.seed = int(order["seed"])
         self._store = store
-        self._saved = [SavedCheckpoint(r["key"], r["sha256"], int(r["step"])) for r in order.get("resume") or ()]
+        self._saved = [_saved(told) for told in order.get("resume") or ()]
 
     def report(self, done: int, total: int, rate: float | None) -> None:
         """Leave it to the leader."""

@@ -13,6 +13,7 @@ from genplatform.errors import Conflict, GenctlError, Unavailable
 LONGEST_TRACEBACK = 20_000
 LONGEST_MESSAGE = 2_000
 LAST_LINES = 100
+MORE_MEMORY = "Lower params.batch_size or the model's widths, or give it a larger machine."
 
 # How torch says that memory ran out where it does not raise OutOfMemoryError.
 _MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
@@ -45,7 +46,7 @@ def explain(error: BaseException, where: str) -> Failure:
         return Failure(
             Cause.OUT_OF_MEMORY,
             f"Memory ran out: {_sentence(error)}",
-            "Lower params.batch_size or the model's widths, or give it a larger machine.",
+            MORE_MEMORY,
             text,
         )
     if isinstance(error, Unavailable | Conflict | ConnectionError):

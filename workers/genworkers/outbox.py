@@ -76,9 +76,11 @@ class Outbox:
         on_fenced: Callable[[], None],
         seconds: float = EVERY_SECONDS,
         also: Callable[[Line], None] = lambda _: None,
+        rank: int = 0,
     ) -> None:
         self._client, self._clock, self._on_fenced, self._seconds = client, clock, on_fenced, seconds
         self._also = also
+        self._rank = rank
         self._ids = {"job_id": job_id, "run": run}
         self._changed = threading.Condition()
         self._progress: dict[str, Any] | None = None
@@ -109,7 +111,7 @@ class Outbox:
         sent = text[:LONGEST_LINE].encode("utf-8", "replace").decode()
         with self._changed:
             self._sequence += 1
-            number = LineNumber(self._sequence, stream=stream).packed()
+            number = LineNumber(self._sequence, self._rank, stream).packed()
             line = Line(sent, stream, self._clock() if time is None else time)
             self._also(line)
             self._add("logs", {"seq": number, "time": line.time, "text": line.text})

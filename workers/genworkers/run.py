@@ -35,13 +35,13 @@ LOG_SECONDS = 10.0
 class OneRun(Actor):
     """Executes one Run. `join` returns its end: published, failed, released, cancelled, lost or unreachable.
 
-    A subclass says what the work is (`_work`), which returns one of these ends.
+    A subclass says what the work is (`_work`), which returns one of these ends. `rank` is that of the lines it says.
     """
 
     word_every = EVERY_SECONDS
     writes_down = False  # whether what it says in its log is kept in the store too
 
-    def __init__(self, order: Mapping[str, Any]) -> None:
+    def __init__(self, order: Mapping[str, Any], *, rank: int = 0) -> None:
         super().__init__(order)
         self._ids = {"job_id": order["job_id"], "run": int(order["run"])}
         self._outbox = Outbox(
@@ -52,6 +52,7 @@ class OneRun(Actor):
             on_fenced=self._fenced,
             seconds=self.word_every,
             also=self._write_down,
+            rank=rank,
         )
         self._transcript: Transcript | None = None
 
@@ -96,12 +97,17 @@ class OneRun(Actor):
         finally:
             self._outbox.close()
 
-    def _fail(self, failure: Failure) -> str:
+    def _say(self, failure: Failure, seconds: float = FLUSH_SECONDS) -> bool:
+        """Say why the work ended, and tell whether that was delivered within so many seconds."""
         for line in failure.last_lines:
             self._outbox.log(line)
         self._outbox.log(f"Failed: {failure.message}")
         self._keep_what_was_said()
-        self._outbox.flush(FLUSH_SECONDS)
+        return self._outbox.flush(seconds)
+
+    def _fail(self, failure: Failure, *, said: bool = False) -> str:
+        if not said:
+            self._say(failure)
         self._client.failed({**self._ids, "shard": None, "claim": None, **failure.as_json()})
         return "failed"
 

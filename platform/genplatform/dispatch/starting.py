@@ -123,8 +123,12 @@ class Starting:
         if actor in WARMABLE:
             self._warmth.note_start()
         try:
-            size = {"cpus": asked.cpus, "gpus": asked.gpus}
-            self._engine.start(opened.key.actor, actor, opened.order, **size, avoid=avoid)
+            size, order = {"cpus": asked.cpus, "gpus": asked.gpus}, opened.order
+            if workers > 1:
+                # Its workers take the room, all of it at once; who drives them takes none.
+                order = order | {"gang": {"workers": workers, **size, "avoid": sorted(avoid)}}
+                size = {"cpus": 0.0, "gpus": 0.0}
+            self._engine.start(opened.key.actor, actor, order, **size, avoid=avoid)
         except Unavailable:
             raise  # nobody knows whether it started: the reconciler finds out
         except GenctlError as error:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from genplatform.domain import recipe_code
 from genplatform.domain.names import NAME_PATTERN, RESERVED_MODELS
 from genplatform.errors import NotFound, SpecProblem
-from genplatform.spec.common import MOST_STEPS, JobSpec, Name, Resources, Workers, default_of, worker_range
+from genplatform.spec.common import MOST_STEPS, JobSpec, Name, default_of
 from genplatform.spec.data import Data, Split
 from genplatform.spec.generate import ModelReference
 from genplatform.spec.judged import JUDGED_SCHEMA, Judged, as_judged
 from genplatform.spec.optimization import Budget, Checkpoint, EarlyStopping, Optimization
 from genplatform.spec.privacy import Privacy, privacy_problems
 from genplatform.spec.recipes import RecipeBook
-from genplatform.spec.refusals import NOT_YET, refuse
+from genplatform.spec.refusals import refuse
 from genplatform.spec.tuning import Lora, tuning_problems
 from genplatform.spec.words import Found, shown
 
@@ -56,21 +56,6 @@ def _recipe_problem(name: str, recipes: RecipeBook) -> SpecProblem | None:
         return SpecProblem(error.message, "recipe", hint=error.hint)
     hint = f"Generate with it: kind: generate, model: {name}@1."
     return SpecProblem(f"The recipe {shown(name)} needs no training and cannot be trained.", "recipe", hint=hint)
-
-
-class TrainResources(Resources):
-    """The machine of a train job."""
-
-    workers: Annotated[Workers, WithJsonSchema({"const": 1})] = Field(
-        default=1, description="How many workers; training runs on one for now."
-    )
-
-    @field_validator("workers")
-    @classmethod
-    def _one_worker(cls, workers: int | str) -> int | str:
-        if worker_range(workers) != (1, 1):
-            raise refuse(f"{NOT_YET}: training on more than one worker, and this is {shown(workers)}", "Write 1.")
-        return workers
 
 
 class TrainSpec(JobSpec):
@@ -126,9 +111,6 @@ class TrainSpec(JobSpec):
     publish: Annotated[
         Name, AfterValidator(_not_reserved), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})
     ] = Field(default="", description="The model name that the result becomes a version of. Left out: the job's name.")
-    resources: TrainResources = Field(
-        default_factory=default_of(TrainResources()), description="The machine of the job."
-    )
 
     @classmethod
     def further_problems(cls, data: Mapping[str, Any], recipes: RecipeBook) -> Iterable[Found]:

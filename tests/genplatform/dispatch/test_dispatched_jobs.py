@@ -107,6 +107,49 @@ def test_what_does_not_fit_waits_and_says_why_and_starts_when_there_is_room(d: D
     assert (d.state(small), d.reason(small)) == ("starting", None)
 
 
+def test_a_gang_starts_whole_or_not_at_all_and_its_room_is_nobody_elses(d: Dispatched) -> None:
+    before, gang, after = d.submit(
+        "---\n".join(
+            [
+                train("before", "resources: {cpus_per_worker: 2}\n"),
+                train("gang", "resources: {workers: 2, cpus_per_worker: 1.5}\n"),
+                train("after", "resources: {cpus_per_worker: 2}\n"),
+            ]
+        )
+    )
+    d.tick(2)
+    assert [d.state(j) for j in (before, gang, after)] == ["starting", "queued", "starting"]
+    assert d.job(gang)["reason"]["message"].startswith("It needs 3 CPUs")
+
+    for done in (before, after):
+        d.run_node(done).publish()
+        d.engine.die(f"run/{TENANT}/{done}/1")
+    d.tick()
+    late = d.one(train("late", "resources: {cpus_per_worker: 2}\n"))
+    d.tick(2)
+
+    driver = d.engine.table[f"run/{TENANT}/{gang}/1"]
+    assert (driver.actor, driver.cpus) == (RUN_ACTOR, 0.0)
+    assert driver.order["gang"] == {"workers": 2, "cpus": 1.5, "gpus": 0.0, "avoid": []}
+    assert [d.state(j) for j in (gang, late)] == ["starting", "queued"]
+
+
+def test_an_elastic_training_takes_the_workers_there_are_and_one_alone_is_no_gang(d: Dispatched) -> None:
+    elastic = "resources: {workers: 1..8}\n"
+    (first,) = d.submit(train("first", elastic))
+    d.tick(2)
+    assert d.engine.table[f"run/{TENANT}/{first}/1"].order["gang"]["workers"] == 4
+
+    d.run_node(first).publish()
+    d.engine.die(f"run/{TENANT}/{first}/1")
+    filler, second = d.submit(train("filler", "resources: {cpus_per_worker: 3}\n") + "---\n" + train("second", elastic))
+    d.tick(2)
+
+    assert d.state(filler) == "starting"
+    alone = d.engine.table[f"run/{TENANT}/{second}/1"]
+    assert ("gang" in alone.order, alone.cpus) == (False, 1.0)
+
+
 def test_the_place_in_the_line_that_is_shown_is_true(d: Dispatched) -> None:
     d.engine.cpus = 1.0
     ids = d.submit("---\n".join(train(f"t{n}") for n in range(4)))

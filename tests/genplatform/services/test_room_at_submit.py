@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from small_platform import TENANT, SmallPlatform, command, generate
+from small_platform import TENANT, SmallPlatform, command, generate, train
 
 from genplatform.domain.times import LEADER_LEASE_SECONDS
 from genplatform.errors import BadSpec
@@ -60,6 +60,16 @@ def test_a_job_of_many_workers_is_held_to_all_the_nodes_and_an_elastic_one_to_it
         p.one(generate(more="resources: {workers: 4, cpus_per_worker: 1.5}\n"))
 
     assert p.state(elastic) == "queued"
+
+
+def test_a_gang_that_the_idle_cluster_could_not_hold_at_once_is_refused(p: SmallPlatform) -> None:
+    lead(p, TWO_NODES)
+
+    held = p.one(train("held", "resources: {workers: 3, cpus_per_worker: 2}\n"))
+    with pytest.raises(BadSpec, match=r"2 workers with 3 CPUs each; the nodes have room for 1 of them"):
+        p.one(train("gang", "resources: {workers: 2, cpus_per_worker: 3}\n"))
+
+    assert p.state(held) == "queued"
 
 
 def test_one_job_too_large_refuses_the_whole_file_also_in_a_dry_run(p: SmallPlatform) -> None:

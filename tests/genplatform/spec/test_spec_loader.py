@@ -178,8 +178,6 @@ BAD_TRAIN = [
     ("deadline: 2026-12-01T12:00:00", "deadline", 2, 11, "neither a time nor a duration", "with its zone"),
     ("deadline: 2026-13-01T12:00:00Z", "deadline", 2, 11, "neither a time nor a duration", "with its zone"),
     ("deadline: [1d]", "deadline", 2, 11, "a list, and neither a time", "with its zone"),
-    ("resources: {workers: 2}", "resources.workers", 2, 22, "not supported yet: training on more than one", ""),
-    ("resources: {workers: 1..4}", "resources.workers", 2, 22, "not supported yet", ""),
     (
         "resources: {gpu_per_worker: 1}",
         "resources.gpu_per_worker",

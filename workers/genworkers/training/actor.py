@@ -1,91 +1,57 @@
-"""The actor of one training Run: it wires loop, store and platform."""
+"""The actor of one training Run: it trains by itself, or drives the workers who do."""
 
 from __future__ import annotations
 
 import logging
-import time
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-from genplatform.store import Store
-from genworkers.run import OneRun
+from genplatform.errors import BadRequest
 from genworkers.scratch import scratch
-from genworkers.stop import CANCEL, LOST, OUT_OF_TIME
-
-if TYPE_CHECKING:
-    from genworkers.context import PlatformContext
-    from genworkers.training.loop import Trained
+from genworkers.stop import LOST
+from genworkers.training.trainer import Made, Trainer
 
 log = logging.getLogger(__name__)
 
 
-class RunActor(OneRun):
-    """Executes one Run of a train job."""
+class RunActor(Trainer):
+    """Executes one Run of a train job: in this process, or, where its order names a gang, by several workers."""
 
-    writes_down = True
+    def __init__(self, order: Mapping[str, Any]) -> None:
+        self._gang: Mapping[str, Any] | None = order.get("gang")
+        # Its workers are 0 to n - 1 in the log, and who drives them comes after.
+        super().__init__(order, rank=self._gang["workers"] if self._gang else 0)
+        # Of a gang, it is the first worker that keeps what is said.
+        self.writes_down = self._gang is None
 
     def _work(self) -> str:
-        # Heavy imports come here, so that the actor answers and beats while they run.
-        import torch
+        return super()._work() if self._gang is None else self._drive(self._gang)
 
-        from genworkers.context import PlatformContext
+    def _drive(self, gang: Mapping[str, Any]) -> str:
+        import ray
 
-        torch.set_num_threads(int(self._order["threads"]))
-        store = Store(self._order["store_url"])
-        ctx = PlatformContext(self._order, store, self._outbox, self._stop, clock=time.time)
+        from genworkers.training.trackers import Trackers
+
         try:
-            end = self._train(store, ctx)
-        except Exception:
-            ctx.trackers.end("failed")
-            raise
-        if end == "cancelled":
-            ctx.trackers.end("cancelled")
-        return end
+            from genworkers.training.member import work
+            from genworkers.training.ray_gang import Asked, GangFailed, run_gang
+        except ImportError as error:
+            raise BadRequest(
+                f"Training on {gang['workers']} workers needs Ray Train, and it cannot be loaded: {error}",
+                "Install genctl[train] on the nodes, or ask for one worker.",
+            ) from error
 
-    def _train(self, store: Store, ctx: PlatformContext) -> str:
-        from genworkers.context import patiently
-        from genworkers.judging.report import Stopped
-        from genworkers.models import fetch_first_stage
-        from genworkers.training.job import TrainJob
-        from genworkers.training.loop import train
-        from genworkers.training.publish import publish_model
-
-        with scratch("first-stage") as folder:
-            first_stage, base = (
-                patiently(partial(fetch_first_stage, store, self._order.get(field), folder))
-                for field in ("first_stage", "base")
-            )
-        trained = train(TrainJob.from_order(self._order, first_stage, base), ctx, clock=time.monotonic)
-        if trained.stopped is not None:
-            return self._let_go(trained.stopped, trained.state.step)
-        evaluation = None
-        if self._order.get("evaluate"):
-            try:
-                evaluation = self._judge(trained)
-            except Stopped:
-                if self._stop.reason not in OUT_OF_TIME:
-                    return self._let_go(str(self._stop.reason), trained.state.step)
-                # Another Run would judge as long: what was trained is worth more than what would be found of it.
-                self._outbox.log("It was not judged: there was no time left for it.")
-        self._keep_what_was_said()
-        self._deliver()
-        with scratch("model") as folder:
-            told = publish_model(store, self._order["tenant"], self._order, trained, folder)
-        if self._stop.reason in {LOST, CANCEL}:
-            return self._let_go(self._stop.reason, trained.state.step)
-        told["model"]["evaluation"] = evaluation
-        name = self._client.publish({"kind": "model", **self._ids, **told}).get("model")
-        log.info("model_published name=%s digest=%s", name, told["model"]["digest"])
-        ctx.trackers.end("finished", name)
-        return "published"
-
-    def _judge(self, trained: Trained) -> dict[str, Any] | None:
-        """Judge the model before it is published, so that a version and what was found of it appear together."""
-        from genworkers.judging.report import Watch
-        from genworkers.judging.subjects import judge_trained
-
-        watch = Watch(stopping=lambda: self._stop.reason is not None)
-        found: dict[str, Any] | None = judge_trained(
-            trained, self._order["evaluate"], int(self._order["seed"]), watch, self._outbox.log
-        )
-        return found
+        # The first worker tells them its points, and who drives it how it ended.
+        self._trackers = Trackers(self._order, self._outbox.log)
+        self._outbox.log(f"Placing {gang['workers']} workers, each with CPUs: {gang['cpus']:g}.")
+        config = {"order": self._order, "driver": ray.get_runtime_context().current_actor}
+        try:
+            with scratch("gang") as folder:
+                made = run_gang(Asked(**gang), work, config, self._order["actor"].replace("/", "-"), folder)
+        except GangFailed as failed:
+            if self._stop.reason == LOST:
+                return "lost"
+            self._tell_trackers("failed")
+            log.error("gang_failed rank=%s: %s", failed.rank, failed.failure.message)
+            return self._fail(failed.failure, said=failed.said)
+        return self._end(Made(**made))
