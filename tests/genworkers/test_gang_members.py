@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from notebook import Notebook
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from genplatform.domain.log_lines import LineNumber
 from genplatform.domain.retry import Cause
+from genplatform.errors import BadRequest
 from genplatform.store import Store
 from genworkers.failures import Failure
+from genworkers.training.job import TrainJob
+from genworkers.training.loop import train
 from genworkers.training.member import Member
 from genworkers.training.ray_gang import GangFailed, blamed
 
@@ -65,3 +70,19 @@ def test_a_worker_says_where_it_is_and_why_it_failed_under_its_own_rank(
     # The Run's log in the store is one object, the first worker's; its end is the driver's to tell.
     assert [body["kind"] for body in platform.bodies("/artifacts")] == ["log"][rank:]
     assert not {"/started", "/failed", "/heartbeat"} & set(platform.paths())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "params", "message"),
+    [
+        ("vqvae", {}, "The recipe vqvae shares no batch among 3 workers: its codebook follows all rows"),
+        ("gan", {"batch_size": 2}, "A batch of 2 has no row for each of 3 workers"),
+    ],
+)
+def test_a_batch_that_cannot_be_shared_is_refused_before_the_workers_meet(
+    tmp_path: Path, recipe: str, params: dict[str, Any], message: str
+) -> None:
+    job = TrainJob(recipe, params, {"source": "digits"}, None, 5, checkpoint_every=5, sheet_every=5, evaluate_every=5)
+
+    with pytest.raises(BadRequest, match=message):
+        train(job, Notebook(tmp_path), clock=lambda: 0.0, rank=1, world_size=3)

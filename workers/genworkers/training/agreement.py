@@ -1,13 +1,15 @@
-"""What the workers of one run agree on: where they begin, when they stop, and that their networks stay the same."""
+"""What the workers of one run agree on: that they can share it, where they begin, when they stop, and that their networks stay the same."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from genplatform.errors import BadRequest, Unavailable
+from genworkers.recipes.base import Recipe
 from genworkers.training.gang import Gang
 from genworkers.training.state import TrainState
 
@@ -42,6 +44,20 @@ class Agreement:
         self._before = (step, now)
         done = step - before
         return max(1, min(2 * done, MOST_STEPS, int(done * HEARD_WITHIN / max(now - then, 1e-9))))
+
+
+def refuse_unshared(gang: Gang, recipe: Recipe[Any]) -> None:
+    """Raise BadRequest where the workers cannot share the recipe's batches."""
+    if gang.size > 1 and recipe.whole_batches:
+        raise BadRequest(
+            f"The recipe {recipe.name} shares no batch among {gang.size} workers: {recipe.whole_batches}.",
+            "Ask for one worker: resources.workers: 1.",
+        )
+    if recipe.batch_size < gang.size:
+        raise BadRequest(
+            f"A batch of {recipe.batch_size} has no row for each of {gang.size} workers.",
+            "Raise params.batch_size, or ask for fewer workers.",
+        )
 
 
 def refuse_other_starts(gang: Gang, step: int) -> None:

@@ -30,7 +30,7 @@ from genworkers.sampler import Sampler
 from genworkers.scratch import scratch
 from genworkers.stop import CANCEL, LOST
 from genworkers.training import checkpoint, private
-from genworkers.training.agreement import Agreement, refuse_drift, refuse_other_starts
+from genworkers.training.agreement import Agreement, refuse_drift, refuse_other_starts, refuse_unshared
 from genworkers.training.evaluation import ROWS_UNDER_WAY, at_rest, evaluate
 from genworkers.training.gang import Gang
 from genworkers.training.job import Target, TrainJob
@@ -99,11 +99,7 @@ class _Loop:
                 f"{self.recipe.whole_batches}.",
                 "Leave optimization.accumulation_steps out, and lower params.batch_size where memory is short.",
             )
-        if self.recipe.batch_size < world_size:
-            raise BadRequest(
-                f"A batch of {self.recipe.batch_size} has no row for each of {world_size} workers.",
-                "Raise params.batch_size, or ask for fewer workers.",
-            )
+        refuse_unshared(self.gang, self.recipe)
         parts, self.split = split(self.dataset, job.split)
         self.about = {
             "recipe": job.recipe,
