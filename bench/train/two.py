@@ -81,7 +81,7 @@ class Timed(PlatformContext):
 
 
 def platform_loop(recipe: str, steps: int, url: str) -> Taken:
-    """Train as a gang does, checkpoints at the default interval; steps before the first point of a metric do not count."""
+    """Train as a gang does, with checkpoints; what comes before the first point of a metric does not count."""
     rank, size = distributed.get_rank(), distributed.get_world_size()
     job = TrainJob(recipe, {}, DATA, None, steps, 500, sheet_every=10**9, evaluate_every=10**9)
     with folder() as place:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
-from long_work import items_made_once, model_digest, submitted
+from long_work import GANG_WORKER, gang_is_gone, items_made_once, model_digest, submitted
 from whole_platform import WholePlatform, eventually, kill
 
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(600)]
@@ -15,14 +13,6 @@ TRAIN = (
     "checkpoint: {{every: 100}}\nresources: {{workers: 2}}\n"
 )
 GENERATE = "kind: generate\nname: of-two\nmodel: {model}\ncount: 40\nseed: 5\n"
-# The processes of a gang, by what Ray calls them.
-WORKER, OTHERS = "RayTrainWorker", ("TrainController", "SynchronizationActor", "RunActor")
-
-
-def is_gone(platform: WholePlatform) -> bool:
-    """Whether no process of a gang is left, and no room is held."""
-    (ray,) = [part["detail"] for part in platform.json("status")["parts"] if "CPUs" in part["detail"]]
-    return bool(re.match(r"(\S+) of \1 CPUs", ray)) and not any(map(platform.actors, (WORKER, *OTHERS)))
 
 
 def test_two_workers_train_and_a_killed_one_changes_nothing(platform: WholePlatform) -> None:
@@ -34,7 +24,7 @@ def test_two_workers_train_and_a_killed_one_changes_nothing(platform: WholePlatf
 
     job = submitted(platform, TRAIN.format(name="two-killed"))
     platform.partway(job)
-    kill(platform.actors(WORKER)[-1])
+    kill(platform.actors(GANG_WORKER)[-1])
     parted = platform.finished(job, 300)
 
     assert parted["state"] == "succeeded", (parted, platform.logs())
@@ -56,4 +46,4 @@ def test_of_a_gang_that_is_cancelled_nothing_stays(platform: WholePlatform) -> N
     done = platform.finished(job)
 
     assert (done["state"], done["model"]) == ("cancelled", None)
-    assert eventually(lambda: is_gone(platform))
+    assert eventually(lambda: gang_is_gone(platform))

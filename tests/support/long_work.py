@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +14,8 @@ from whole_platform import WholePlatform
 ITEMS = 5000
 TRAIN = "kind: train\nname: {name}\nrecipe: gan\nbudget: {{steps: 1500}}\nseed: 5\ncheckpoint: {{every: 100}}\n"
 GENERATE = f"kind: generate\nname: {{name}}\nmodel: noise@1\ncount: {ITEMS}\nseed: 5\nresources: {{{{workers: 2}}}}\n"
+# The processes of several workers' training, by what Ray calls them.
+GANG_WORKER, GANG_OTHERS = "RayTrainWorker", ("TrainController", "SynchronizationActor", "RunActor")
 
 
 def submitted(platform: WholePlatform, spec: str) -> str:
@@ -47,3 +50,9 @@ def items_made_once(platform: WholePlatform, done: dict[str, Any], count: int = 
 def claims_of(items: list[dict[str, Any]]) -> set[int]:
     """The numbers of the claims under which the items were published."""
     return {int(i["path"].split("/")[0].rsplit(".c", 1)[1]) for i in items}
+
+
+def gang_is_gone(platform: WholePlatform) -> bool:
+    """Whether no process of several workers' training is left, and no room is held for anybody."""
+    (ray,) = [part["detail"] for part in platform.json("status")["parts"] if "CPUs" in (part["detail"] or "")]
+    return bool(re.match(r"(\S+) of \1 CPUs", ray)) and not any(map(platform.actors, (GANG_WORKER, *GANG_OTHERS)))
