@@ -53,6 +53,14 @@ def test_a_worker_that_its_node_ended_for_memory_is_told_as_that() -> None:
     assert "batch_size" in found.hint
 
 
+class Driver:
+    """Who drives a gang, as one of it sees them: gone."""
+
+    @property
+    def ping(self) -> Any:
+        raise RayActorError
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_worker_says_where_it_is_and_why_it_failed_under_its_own_rank(
     platform: Platform, store: Store, run_order: Order, rank: int
@@ -60,7 +68,7 @@ def test_a_worker_says_where_it_is_and_why_it_failed_under_its_own_rank(
     member = Member(run_order(platform.url, recipe="no-such-recipe"), rank, 2)
 
     with pytest.raises(GangFailed, match="no-such-recipe") as caught:
-        member.work(driver=None)
+        member.work(Driver())
 
     assert (caught.value.rank, caught.value.said, caught.value.failure.cause) == (rank, True, Cause.USER_ERROR)
     lines = [line for body in platform.bodies("/progress") for line in body["logs"]]
