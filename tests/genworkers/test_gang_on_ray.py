@@ -21,7 +21,7 @@ from genplatform.engine.ray_link import RayLink
 from genplatform.engine.seam import RUN_ACTOR, Death, End
 from genplatform.store import Store
 
-pytestmark = [pytest.mark.platform, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 
 Platform = Any  # conftest.FakePlatform, which an importlib-mode test cannot import
 Order = Callable[..., dict[str, Any]]

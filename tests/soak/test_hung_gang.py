@@ -8,7 +8,7 @@ import pytest
 from long_work import gang_is_gone, model_digest
 from whole_platform import WholePlatform, eventually
 
-pytestmark = [pytest.mark.platform, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]
 
 # Its second worker waits for ever at a step, once.
 CODE = """
