@@ -1,4 +1,4 @@
-"""What the workers of one run agree on: that they can share it, where they begin, when they stop, and that their networks stay the same."""
+"""What the workers of one run agree on: what they can share, where they begin, when they stop, and equal networks."""
 
 from __future__ import annotations
 
