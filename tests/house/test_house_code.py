@@ -30,6 +30,7 @@ ENVIRONMENT = ("os.environ", "os.getenv", "os.putenv", "os.environb")
 READS_THE_ENVIRONMENT = {
     "workers/genworkers/commanding/surroundings.py": "a command is told a part of what its node has",
     "workers/genworkers/pip_environments.py": "pip is told how its node reaches an index",
+    "workers/genworkers/training/ray_gang.py": "Ray Train and gloo take settings from nowhere else",
     "workers/genworkers/training/trackers.py": "a tracker of experiments is named by its own variables",
     "platform/genplatform/settings.py": "the one reader",
 }
