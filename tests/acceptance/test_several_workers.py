@@ -9,20 +9,20 @@ from whole_platform import WholePlatform, eventually, kill
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(600)]
 
 TRAIN = (
-    "kind: train\nname: {name}\nrecipe: gan\nbudget: {{steps: 600}}\nseed: 5\n"
+    "kind: train\nname: {name}\nrecipe: gan\nbudget: {{steps: {steps}}}\nseed: 5\n"
     "checkpoint: {{every: 50}}\nresources: {{workers: 2}}\n"
 )
 GENERATE = "kind: generate\nname: of-two\nmodel: {model}\ncount: 40\nseed: 5\n"
 
 
 def test_two_workers_train_and_a_killed_one_changes_nothing(platform: WholePlatform) -> None:
-    whole = platform.finished(submitted(platform, TRAIN.format(name="two")), 300)
+    whole = platform.finished(submitted(platform, TRAIN.format(name="two", steps=1200)), 300)
     assert whole["state"] == "succeeded", (whole, platform.logs())
     lines = platform.json("logs", whole["id"])["lines"]
     assert {(line["run"], line["rank"]) for line in lines} == {(1, 0), (1, 1), (1, 2)}
     assert {line["rank"] for line in lines if line["text"].startswith(f"Worker {line['rank']} of 2 is on ")} == {0, 1}
 
-    job = submitted(platform, TRAIN.format(name="two-killed"))
+    job = submitted(platform, TRAIN.format(name="two-killed", steps=1200))
     platform.partway(job)
     kill(platform.actors(GANG_WORKER)[-1])
     parted = platform.finished(job, 300)
@@ -39,8 +39,8 @@ def test_two_workers_train_and_a_killed_one_changes_nothing(platform: WholePlatf
 
 
 def test_of_a_gang_that_is_cancelled_nothing_stays(platform: WholePlatform) -> None:
-    job = submitted(platform, TRAIN.format(name="two-cancelled"))
-    platform.partway(job)
+    job = submitted(platform, TRAIN.format(name="two-cancelled", steps=1_000_000))
+    platform.partway(job, low=0.0001)
 
     assert platform.run("cancel", job).returncode == 0
     done = platform.finished(job)

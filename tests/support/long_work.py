@@ -55,4 +55,4 @@ def claims_of(items: list[dict[str, Any]]) -> set[int]:
 def gang_is_gone(platform: WholePlatform) -> bool:
     """Whether no process of several workers' training is left, and no room is held for anybody."""
     (ray,) = [part["detail"] for part in platform.json("status")["parts"] if "CPUs" in (part["detail"] or "")]
-    return bool(re.match(r"(\S+) of \1 CPUs", ray)) and not any(map(platform.actors, (GANG_WORKER, *GANG_OTHERS)))
+    return bool(re.search(r" (\S+) of \1 CPUs", ray)) and not any(map(platform.actors, (GANG_WORKER, *GANG_OTHERS)))
