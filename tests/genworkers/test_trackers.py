@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -156,11 +157,31 @@ def test_a_server_that_is_away_costs_a_line_without_its_password(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:nobody-may-read-this@127.0.0.1:1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    said = threading.Event()
+    platform.answers["/progress"] = lambda body: (said.set() if "MLflow" in str(body["logs"]) else None, (200, {}))[1]
+    actor = RunActor(run_order(platform.url, budget={"steps": 100_000}))
+    actor.start()
 
-    assert work(run_order(platform.url)) == "published"
+    assert said.wait(60)
 
+    actor.stop("pause")
+    assert actor.join() == "released"
     assert platform.logs.count("MLflow could not be told") == 1
     assert "nobody-may-read-this" not in platform.logs
+
+
+def test_a_server_that_never_answers_holds_up_no_checkpoint(
+    platform: Platform, run_order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr("genworkers.training.trackers.END_SECONDS", 0.5)
+
+        assert work(run_order(platform.url)) == "published"
+
+    assert len([b for b in platform.bodies("/artifacts") if b["kind"] == "checkpoint"]) == 3
 
 
 def test_weights_and_biases_is_told_the_same_under_the_jobs_id(

@@ -12,22 +12,26 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import re
-import subprocess
 import sys
+import tempfile
+import threading
 import time
 import tomllib
 from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib import metadata
-from typing import Any
+from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from genplatform.errors import BadRequest, Unavailable
 from genworkers import pip_environments
+from genworkers.commanding.child import Child, NotStarted
+from genworkers.commanding.endings import with_last
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +78,12 @@ def provide(wanted: Sequence[str], title: str, until: ExitStack) -> None:
             pip_environments.cache_folder(), name, missing, lambda argv: _execute(argv, last), waited
         )
     except pip_environments.NotBuilt as error:
-        said = "\n".join(last)
-        message = f"{title} cannot be imported: {error.failure.message} Its last words:\n{said}"
-        raise BadRequest(message, error.failure.hint) from error
-    except OSError as error:
+        message = f"{title} cannot be imported: {with_last(error.failure.message, list(last))}"
+        hint = (
+            "See that pip on this node can reach what the file's script metadata names; the worker's own log says more."
+        )
+        raise BadRequest(message, hint) from error
+    except (OSError, NotStarted) as error:
         raise Unavailable(
             f"The requirements of {title} could not be installed: {error}", "See the node's disk."
         ) from error
@@ -99,14 +105,24 @@ def _is_here(requirement: Requirement) -> bool:
 
 
 def _execute(argv: Sequence[str], last: deque[str]) -> int:
-    around = pip_environments.surroundings()
-    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(argv, env=around, text=True, **pipes) as child:
-        assert child.stdout is not None  # noqa: S101 - it is a pipe
-        for line in child.stdout:
+    """Run it, with what it prints in this process's log; it does not outlive this process, whatever ends that."""
+    child = Child(argv, Path(tempfile.gettempdir()), pip_environments.surroundings())
+    listening = [threading.Thread(target=_listen, args=(pipe, last)) for pipe in (child.stdout, child.stderr)]
+    for thread in listening:
+        thread.start()
+    code = child.wait()
+    for thread in listening:
+        thread.join()
+    if code is None:
+        raise OSError("its process was ended from outside")
+    return code
+
+
+def _listen(pipe: int, last: deque[str]) -> None:
+    with os.fdopen(pipe, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
             log.info("pip: %s", line.rstrip())
             last.append(line.rstrip())
-    return child.returncode
 
 
 def _only_new(held: pip_environments.Environment, title: str) -> None:

@@ -52,6 +52,7 @@ class Member(Trainer):
                 self._outbox.log(f"Worker {self.rank} of {self.size} is on {self._node}.")
                 made = self._make(self.rank, self.size)
                 if made.stopped != LOST:
+                    self._tell_trackers("interrupted")  # how the Run ends, its driver tells
                     self._keep_what_was_said()
                     self._deliver()
             except BaseException as error:

@@ -19,7 +19,7 @@ METRICS_A_REQUEST = 1000  # what its server takes
 PARAMS_A_REQUEST = 100
 LONGEST_PARAM = 500  # characters; older servers take no more
 STATES = {"finished": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}
-# A server that is away must not hold up a checkpoint for long: it is told again with the next one.
+# Of a server that is away one wants to know soon: it is told again later.
 OURS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": 10, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": 1, "MLFLOW_DISABLE_TELEMETRY": True}
 
 
@@ -42,7 +42,7 @@ class MLflow:
             variable = getattr(environment_variables, name)
             if not variable.is_set():
                 variable.set(value)
-        self._client = MlflowClient()
+        self._client = MlflowClient(node["MLFLOW_TRACKING_URI"])
         experiment = self._experiment(node.get("MLFLOW_EXPERIMENT_NAME") or order["publish"])
         self._id = self._run(experiment, order)
 
@@ -59,10 +59,11 @@ class MLflow:
             self._client.log_batch(self._id, metrics=some)
 
     def end(self, state: str, version: str | None) -> None:
-        """Close the run; a later try of its job opens it again."""
+        """Close the run, unless another try will go on with it; one that comes all the same opens it again."""
         if version is not None:
             self._client.set_tag(self._id, "genctl.model", version)
-        self._client.set_terminated(self._id, STATES[state])
+        if state in STATES:
+            self._client.set_terminated(self._id, STATES[state])
 
     def _experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)

@@ -1,13 +1,16 @@
 """Experiment trackers that the node's environment names: they are told what lies in TensorBoard's event files.
 
-Each is told with every checkpoint, by the thread that writes those, of the steps since the one before. So a Run that
-goes on after a kill repeats at most what lay between two checkpoints, bit for bit, and training waits for no server.
-A tracker that cannot be reached costs a Run nothing but a line in its log: what it missed is told with the next one.
+Each is told with every checkpoint of the steps since the one before, by a thread of its own. So a Run that goes on
+after a kill repeats at most what lay between two checkpoints, bit for bit, and neither training nor a checkpoint waits
+for a server. One that cannot be reached costs a line in the Run's log, and at its end half a minute at most.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -15,7 +18,15 @@ from urllib.parse import urlsplit
 
 from genworkers.training.eventfiles import Point
 
+log = logging.getLogger(__name__)
+
 MOST_KEPT = 100_000  # points that a tracker which is away can still be told
+AGAIN_SECONDS = 60.0
+END_SECONDS = 30.0
+SETTINGS = (
+    *("recipe", "params", "data", "split", "budget", "seed"),
+    *("optimization", "early_stopping", "lora", "privacy"),
+)
 # Everybody who can read the log of a job reads what an error says.
 SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "WANDB_API_KEY")
 
@@ -27,53 +38,68 @@ class Tracker(Protocol):
         """Add points."""
 
     def end(self, state: str, version: str | None) -> None:
-        """Say how it ended: `finished` with the version that was published, `failed` or `cancelled`."""
+        """Say how it ended: `finished` with the version that was published, `failed`, `cancelled` or `interrupted`."""
 
 
 class Told:
-    """A tracker, and what it was not told yet."""
+    """A tracker with a thread of its own, and what it was not told yet."""
 
     def __init__(self, name: str, connect: Callable[[], Tracker], say: Callable[[str], None]) -> None:
         self._name, self._connect, self._say = name, connect, say
         self._tracker: Tracker | None = None
-        self._backlog: list[Point] = []
+        self._changed = threading.Condition()
+        self._backlog: deque[Point] = deque(maxlen=MOST_KEPT)
+        self._end: tuple[str, str | None] | None = None
         self._away = False
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
 
     def tell(self, points: Sequence[Point]) -> None:
-        """Tell it these points, and those that it missed."""
-        self._backlog = [*self._backlog, *points][-MOST_KEPT:]
-
-        def told() -> None:
-            self._reached().tell(self._backlog)
-            self._backlog = []
-
-        self._try(told, "It is told again with the next checkpoint.")
+        """Leave these points to be told."""
+        with self._changed:
+            self._backlog.extend(points)
+            self._changed.notify_all()
 
     def end(self, state: str, version: str | None) -> None:
-        """Tell it what it missed, and the end."""
+        """Have it told what it missed, and the end; wait for that, and no longer than `END_SECONDS`."""
+        with self._changed:
+            self._end = (state, version)
+            self._changed.notify_all()
+        self._thread.join(END_SECONDS)
+        if self._thread.is_alive():
+            self._say(f"{self._name} was not told all of this run within {END_SECONDS:.0f} s.")
 
-        def told() -> None:
-            if self._backlog:
-                self._reached().tell(self._backlog)
-            self._reached().end(state, version)
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._is_time, AGAIN_SECONDS)
+                end, points = self._end, list(self._backlog)
+            if points or end is not None:
+                self._away = not self._is_told(points, end)
+            if end is not None:
+                return
 
-        self._away = False
-        self._try(told, "What it has of this run is not complete.")
+    def _is_time(self) -> bool:
+        return self._end is not None or bool(self._backlog and not self._away)
 
-    def _reached(self) -> Tracker:
-        if self._tracker is None:
-            self._tracker = self._connect()
-        return self._tracker
-
-    def _try(self, act: Callable[[], None], then: str) -> None:
+    def _is_told(self, points: Sequence[Point], end: tuple[str, str | None] | None) -> bool:
         try:
-            act()
+            if self._tracker is None:
+                self._tracker = self._connect()
+            if points:
+                self._tracker.tell(points)
+                with self._changed:
+                    for _ in points:
+                        self._backlog.popleft()
+            if end is not None:
+                self._tracker.end(*end)
         except Exception as error:
+            log.warning("tracker_not_told %s: %s", self._name, _unsecret(str(error)))
             if not self._away:
+                then = "What it has of this run is not complete." if end else "It is told again later."
                 self._say(f"{self._name} could not be told of this run: {_unsecret(str(error))[:500]} {then}")
-            self._away = True
-        else:
-            self._away = False
+            return False
+        return True
 
 
 class Trackers:
@@ -103,8 +129,12 @@ class Trackers:
 
 def described(order: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a tracker keeps of a job beside its metrics: the settings, each under a dotted name."""
-    shown = {name: order.get(name) for name in ("recipe", "params", "data", "split", "budget", "seed", "optimization")}
-    return dict(_flat("", shown))
+    shown = {name: order.get(name) for name in SETTINGS}
+    base = order.get("base")
+    if base:
+        shown["base"] = {"model": f"{base['name']}@{base['version']}", "digest": base["digest"]}
+    # Where a directory lies on a node is nobody else's business.
+    return {name: value for name, value in _flat("", shown) if name != "params.pretrained"}
 
 
 def _flat(name: str, value: Any) -> list[tuple[str, Any]]:

@@ -31,6 +31,10 @@ class Made:
     told: Mapping[str, Any] = field(default_factory=dict)
 
 
+# What trackers are told of ends without a version.
+TOLD = {"cancelled": "cancelled", "released": "interrupted"}
+
+
 class Trainer(OneRun):
     """Trains for a Run and publishes the model."""
 
@@ -52,8 +56,8 @@ class Trainer(OneRun):
         reason = made.stopped or self._stop.reason
         if made.stopped is not None or reason in {LOST, CANCEL}:
             end = self._let_go(str(reason), made.step)
-            if end == "cancelled":
-                self._tell_trackers("cancelled")
+            if end in TOLD:
+                self._tell_trackers(TOLD[end])
             return end
         name = self._client.publish({"kind": "model", **self._ids, **made.told}).get("model")
         log.info("model_published name=%s digest=%s", name, made.told["model"]["digest"])

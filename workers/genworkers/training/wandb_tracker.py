@@ -16,7 +16,8 @@ from genworkers.training.eventfiles import Point
 from genworkers.training.trackers import described
 
 PROJECT = "genctl"
-INIT_SECONDS = 20.0  # a server that is away must not hold up a checkpoint for long: it is told again with the next one
+INIT_SECONDS = 20.0
+FINISH_SECONDS = 20.0  # its own default is to wait without end for what it has not sent
 
 
 def named(node: Mapping[str, str]) -> bool:
@@ -42,7 +43,14 @@ class WandB:
             resume="allow",
             config=described(order),
             dir=folder,
-            settings=wandb.Settings(console="off", silent=True, disable_git=True, init_timeout=INIT_SECONDS),
+            settings=wandb.Settings(
+                console="off",
+                silent=True,
+                disable_git=True,
+                init_timeout=INIT_SECONDS,
+                finish_timeout=FINISH_SECONDS,
+                finish_timeout_raises=True,
+            ),
         )
 
     def tell(self, points: Sequence[Point]) -> None:
@@ -54,5 +62,5 @@ class WandB:
         """Close the run; a later try of its job opens it again."""
         if version is not None:
             self._run.summary["genctl.model"] = version
-        self._run.finish(exit_code=0 if state == "finished" else 1)
+        self._run.finish(exit_code=0 if state in {"finished", "interrupted"} else 1)
         self._place.close()
