@@ -142,9 +142,9 @@ def _meet_where_ray_does() -> None:
 def blamed(failures: Mapping[int, Exception]) -> GangFailed:
     """Return the failure that ended the gang: one that says what is wrong before those that a lost worker left."""
     told = [error for _, error in sorted(failures.items()) if isinstance(error, GangFailed)]
-    for error in told:
-        if error.failure.cause is not Cause.NODE_LOST:
-            return error
+    for said in told:
+        if said.failure.cause is not Cause.NODE_LOST:
+            return said
     for rank, error in sorted(failures.items()):
         if not isinstance(error, GangFailed):
             return GangFailed(_lost(rank, error), rank)
