@@ -40,6 +40,7 @@ WRONG = {
         "        return super().evaluate(batch, ctx)\n"
     ),
     "publish": "    serve_modules = ('decodr',)\n",
+    "base": "    averages = {}\n",
     "tiles": SAMPLE + "seeds.sort().values, cond)\n",
     "seeds": SAMPLE + "seeds % 2**32, cond)\n",
     "encode": "    formats = ('png', 'wav')\n",

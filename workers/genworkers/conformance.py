@@ -38,6 +38,7 @@ from genworkers.sampler import Sampler
 from genworkers.training import checkpoint
 from genworkers.training.evaluation import evaluate
 from genworkers.training.loop import facts_of
+from genworkers.training.start import Start
 from genworkers.training.state import EngineStep, TrainState
 
 SOURCES = {IMAGE: "digits", TEXT: "topics"}
@@ -160,6 +161,7 @@ class Suite:
             yield "resume", self.resume
             yield "evaluate", self.evaluate
             yield "publish", self.publish
+            yield "base", self.base
         yield "tiles", self.tiles
         yield "seeds", self.seeds
         yield "conditions", self.conditions
@@ -237,6 +239,16 @@ class Suite:
         drawn = Sampler(again, loaded, again.tile).draw(seeds)
         _expect_same_items(self._sampler().draw(seeds), drawn, "the trained model and the published one")
         return f"{', '.join(self.made.serve_modules)}: {size:,} bytes"
+
+    def base(self) -> str:
+        """A training that starts from a published version has it in what learns."""
+        fresh = TrainState.fresh(self.made, SEED).modules
+        published = FirstStage("0" * 64, self.made, models.part_served(self.made, fresh))
+        start, again = Start(published), self.again()
+        modules = start.networks(again)
+        for name, network in published.modules.items():
+            _expect_equal(network.state_dict(), modules[name].state_dict(), f"{name} as published, and started from")
+        return " ".join(start.told(again, modules)) or "all that learns goes on from it"
 
     def tiles(self) -> str:
         """Row i of a sample is the same whatever it is drawn with, and in which order."""

@@ -34,6 +34,7 @@ class Start:
             for name, network in self.base.modules.items():
                 for own in _with_its_source(recipe, name):
                     _load(modules, own, network)
+            self._refuse_nothing(recipe, modules)
         if self.lora is not None:
             for live in _adapted(recipe, modules):
                 adapters.inject(modules, live, self.lora)
@@ -53,11 +54,26 @@ class Start:
             state = {f"{name}.{k}": t for name in recipe.serve_modules for k, t in modules[name].state_dict().items()}
             staying = sum(tensor.numel() for key, tensor in state.items() if not adapters.is_adapter(key))
             said.append(f"Adapters of {learning:,} parameters learn on a base of {staying:,}.")
-        known = {own for name in self.base.modules for own in _with_its_source(recipe, name)}
-        new = [name for name, one in modules.items() if name not in known and _learns(one)]
+        new = self._new(recipe, modules)
         if new:
             said.append(f"The base was published without {', '.join(new)}: what they know begins anew.")
         return said
+
+    def _new(self, recipe: Recipe[Any], modules: nn.ModuleDict) -> list[str]:
+        """Return the networks that learn and have nothing of the base."""
+        published = list(self.base.modules) if self.base is not None else []
+        known = {own for name in published for own in _with_its_source(recipe, name)}
+        return [name for name, one in modules.items() if name not in known and _learns(one)]
+
+    def _refuse_nothing(self, recipe: Recipe[Any], modules: nn.ModuleDict) -> None:
+        """Raise BadRequest where what learns is all new: then only its average would be the base's."""
+        learning = [name for name, one in modules.items() if _learns(one)]
+        if learning and self._new(recipe, modules) == learning:
+            raise BadRequest(
+                f"The recipe {recipe.name} publishes {', '.join(recipe.serve_modules)}, and none of what learns "
+                f"({', '.join(learning)}) would go on from that.",
+                "Let the recipe say of which network each published average is: averages = {'ema': 'network'}.",
+            )
 
     def optimizers(self, recipe: Recipe[Any], modules: nn.ModuleDict) -> dict[str, torch.optim.Optimizer]:
         """Return the recipe's optimizers, of what learns alone."""
