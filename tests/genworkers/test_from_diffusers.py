@@ -91,6 +91,38 @@ def test_a_version_becomes_a_pipeline_that_the_library_loads_and_draws_with(tmp_
     assert drawn.shape == (2, 8, 8, 1)
 
 
+def test_a_training_goes_on_from_a_pipelines_directory(tmp_path: Path) -> None:
+    folder = tmp_path / "pipeline"
+    unet = library().UNet2DModel(
+        sample_size=8, in_channels=1, out_channels=1, block_out_channels=(8, 16), norm_num_groups=4, layers_per_block=1,
+        down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+    scheduler = library().DDPMScheduler(num_train_timesteps=50, beta_schedule="linear")
+    library().DDPMPipeline(unet=unet, scheduler=scheduler).save_pretrained(folder)
+    params = {"pretrained": str(folder), "batch_size": 8, "sampling_steps": 2, "learning_rate": 1e-9}
+
+    trained = train(Notebook(tmp_path), recipe="diffusers", params=params, folders=(str(tmp_path),), steps=1)
+
+    config = trained.recipe.config
+    assert (config.timesteps, config.beta_schedule, config.classes) == (50, "linear", ())
+    assert config.pretrained.startswith("sha256:")
+    for name, tensor in trained.state.modules["ema"].net.state_dict().items():
+        torch.testing.assert_close(tensor, unet.state_dict()[name], atol=1e-6, rtol=0)
+    again = Diffusers.configured(config.model_dump(mode="json"))
+    again.build()["ema"].load_state_dict(trained.state.modules["ema"].state_dict())
+
+
+def test_a_directory_that_cannot_be_gone_on_from_is_refused(tmp_path: Path) -> None:
+    told = {"_class_name": "UNet2DModel", "sample_size": 8, "in_channels": 1}
+    files = {"config.json": json.dumps(told).encode()}
+
+    with pytest.raises(ValueError, match="prediction_type 'v_prediction'"):
+        Diffusers.of_files({}, files | {"scheduler_config.json": b'{"prediction_type": "v_prediction"}'}, {})
+    for other in ({"_class_name": "UNet2DConditionModel"}, {"num_class_embeds": 10}):
+        with pytest.raises(ValueError, match="is no UNet2DModel, or it is one by class"):
+            Diffusers.of_files({}, {"config.json": json.dumps(told | other).encode()}, {})
+
+
 def test_a_pipeline_is_made_of_what_one_can_draw_with_and_of_whole_files(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="takes a unet without classes"):
         to_pipeline(version(tmp_path / "by-class", {}), tmp_path / "out")

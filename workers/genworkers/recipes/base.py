@@ -149,6 +149,7 @@ class Recipe(ABC, Generic[C]):
     averages: ClassVar[Mapping[str, str]] = MappingProxyType({})  # networks that follow one that learns: which one
     tunable: ClassVar[tuple[str, ...]] = TUNABLE  # params that a training may set otherwise than its base
     pretrained_param: ClassVar[str | None] = None  # which param names a directory that training may start from
+    pretrained_folder: ClassVar[str] = ""  # where in such a directory the network lies, if not in it itself
     no_adapters: ClassVar[str] = ""  # why adapters on a published model cannot teach it, where they cannot
     asset_names: ClassVar[tuple[str, ...]] = ()  # files that `prepare` makes; kept with checkpoints and versions
     assets_of_data: ClassVar[tuple[str, ...]] = ()  # those of them that are made anew for other data

@@ -8,13 +8,15 @@ DDPM training (Ho, Jain and Abbeel, 2020) with the library's own noise schedule;
 from __future__ import annotations
 
 import copy
+import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from genworkers.recipes.base import Conditions, DataFacts, EvaluationContext, RecipeConfig
+from genworkers.recipes.base import Conditions, DataFacts, EvaluationContext, Recipe, RecipeConfig
 from genworkers.recipes.fitting import picture_shape
 from genworkers.recipes.guided import GuidedConfig, GuidedRecipe
 from genworkers.recipes.randomness import normal_rows
@@ -22,6 +24,9 @@ from genworkers.recipes.randomness import normal_rows
 UNET, DIT = "unet", "dit"
 HEAD = 8  # numbers of a head of attention, and groups of a norm, where `network_config` says nothing else
 # What follows from the data and the other parameters.
+_SCHEDULER = "scheduler_config.json"
+# What a scheduler's config may say, and no other, for the noise that is learned here is of this kind.
+_OF_SCHEDULER = {"prediction_type": "epsilon", "beta_start": 0.0001, "beta_end": 0.02, "trained_betas": None}
 _DERIVED = frozenset({"sample_size", "in_channels", "out_channels", "num_class_embeds", "num_embeds_ada_norm"})
 
 
@@ -29,6 +34,12 @@ class DiffusersConfig(GuidedConfig):
     """Network, schedule, optimizer and sampler. The defaults are small enough for a CPU."""
 
     network: Literal["unet", "dit"] = Field(default="unet", description="UNet2DModel, or DiTTransformer2DModel.")
+    pretrained: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4000,
+        description="What training starts from: a pipeline's directory by its whole path, of a unet without classes.",
+    )
     depth: int = Field(
         default=1, ge=1, le=64, description="Layers of each size of a unet; four times as many of a dit."
     )
@@ -59,6 +70,29 @@ class Diffusers(GuidedRecipe[DiffusersConfig]):
     name = "diffusers"
     summary = "A UNet2D or DiT of the library diffusers, its DDPM training and DDIM sampling; by class where there are."
     Config = DiffusersConfig
+
+    pretrained_param = "pretrained"
+    pretrained_folder = "unet"
+
+    @classmethod
+    def of_files(
+        cls, params: Mapping[str, Any], files: Mapping[str, bytes], tensors: dict[str, Tensor]
+    ) -> tuple[Recipe[Any], nn.ModuleDict]:
+        """Return the recipe and networks of a pipeline's unet; raises ValueError for one that is none of this kind."""
+        told = json.loads(files["config.json"])
+        if told.get("_class_name") != "UNet2DModel" or told.get("num_class_embeds") is not None:
+            raise ValueError(f"a {told.get('_class_name')!s:.60} is no UNet2DModel, or it is one by class")
+        noise, levels = _noise_of(files), len(told.get("block_out_channels", ())) or 4  # as many as the library's own
+        height, width = (told["sample_size"],) * 2 if isinstance(told["sample_size"], int) else told["sample_size"]
+        own = {name: value for name, value in told.items() if name not in _DERIVED and not name.startswith("_")}
+        known = {"network": UNET, "height": height, "width": width, "channels": told["in_channels"], "classes": ()}
+        known |= {"levels": levels, "network_config": own}
+        recipe = cls(cls.Config.model_validate({**params, **noise, **known}))
+        modules = recipe.build()
+        for name in modules:
+            network: Any = modules[name]
+            network.net.load_state_dict(tensors)
+        return recipe, modules
 
     @classmethod
     def fit_to(cls, config: RecipeConfig, data: DataFacts) -> RecipeConfig:
@@ -158,6 +192,16 @@ class _Network(nn.Module):
         told = classes if self._takes_classes else None
         out: Tensor = self.net(x, degrees.long(), class_labels=told, return_dict=False)[0]
         return out
+
+
+def _noise_of(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return what a pipeline's scheduler says of the noise; raises ValueError for what cannot be gone on with."""
+    told = json.loads(files.get(_SCHEDULER, b"{}"))
+    for name, ours in _OF_SCHEDULER.items():
+        if told.get(name, ours) != ours:
+            raise ValueError(f"its scheduler has {name} {told[name]!r:.60}, and {ours!r} is what can be gone on with")
+    known = {"timesteps": told.get("num_train_timesteps"), "beta_schedule": told.get("beta_schedule")}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def library() -> Any:

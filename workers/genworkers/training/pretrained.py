@@ -31,7 +31,8 @@ from genworkers.training.start import Start
 
 SMALL_FILES = ("config.json", "generation_config.json", "tokenizer.json")
 LARGEST_SMALL_FILE = 64 << 20
-WEIGHTS = "model.safetensors"
+SCHEDULER = "scheduler_config.json"  # of a pipeline of diffusers, in a folder of its own
+WEIGHTS = ("model.safetensors", "diffusion_pytorch_model.safetensors")
 INDEX = "model.safetensors.index.json"
 
 
@@ -71,7 +72,10 @@ def _read(
     recipe: type[Recipe[Any]], params: Mapping[str, Any], field: str, place: Path, origin: str | None
 ) -> FirstStage:
     try:
+        scheduler, inside = place / "scheduler" / SCHEDULER, place / recipe.pretrained_folder
+        place = inside if (inside / "config.json").is_file() else place
         small = {name: _small(place / name) for name in SMALL_FILES if (place / name).is_file()}
+        small |= {SCHEDULER: _small(scheduler)} if scheduler.is_file() else {}
         shards = _shards(place)
         digests = {name: hashlib.sha256(data).hexdigest() for name, data in small.items()}
         digests |= {name: models.file_sha256(place / name) for name in shards}
@@ -84,7 +88,7 @@ def _read(
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         raise BadRequest(
             f"What params.{field} names cannot be started from: {type(error).__name__}: {error!s:.500}",
-            "It is a directory that transformers saved: config.json, tokenizer.json and *.safetensors.",
+            "It is a directory that transformers or diffusers saved: config.json and *.safetensors among it.",
         ) from error
     return FirstStage(digest, made, models.served(made, modules))
 
@@ -97,10 +101,11 @@ def _small(path: Path) -> bytes:
 
 def _shards(place: Path) -> list[str]:
     """Return the files of the weights; raises ValueError where there are none, and for names that lead elsewhere."""
-    if (place / WEIGHTS).is_file():
-        return [WEIGHTS]
+    whole = [name for name in WEIGHTS if (place / name).is_file()]
+    if whole:
+        return whole[:1]
     if not (place / INDEX).is_file():
-        raise ValueError(f"it has neither {WEIGHTS} nor {INDEX}; other forms of weights are not read")
+        raise ValueError(f"it has neither {WEIGHTS[0]} nor {INDEX}; other forms of weights are not read")
     names = sorted(set(json.loads(_small(place / INDEX))["weight_map"].values()))
     for name in names:
         if Path(name).name != name or not name.endswith(".safetensors"):
