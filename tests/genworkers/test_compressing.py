@@ -15,6 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from genplatform.domain import layout
+from genplatform.engine.loading import load
+from genplatform.engine.seam import COMPRESS_ACTOR
 from genplatform.errors import BadRequest
 from genplatform.spec.compress import METHODS
 from genplatform.store import Store
@@ -64,6 +66,22 @@ def test_int8_is_within_half_a_step_of_each_channels_own_scale(tmp_path: Path) -
         assert bool((off > 0).any()), name
     for name in ("net.0.bias", "net.1.running_var", "net.4.weight", "net.1.num_batches_tracked"):
         assert torch.equal(read[name], modules.state_dict()[name]), name
+
+
+def test_a_network_that_calls_its_weights_otherwise_in_its_state_is_made_smaller_too() -> None:
+    network = nn.Sequential(nn.Linear(6, 5))
+    network.register_state_dict_post_hook(
+        lambda module, state, prefix, about: state.update({f"{prefix}own": state.pop(f"{prefix}0.weight")})
+    )
+
+    packed = weights.compress(nn.ModuleDict({"net": network}), "int8")
+
+    assert packed.tensors["net.own"].dtype is torch.int8
+    assert packed.left == ("net.0.bias",)
+
+
+def test_the_platform_names_the_actor_as_it_is_called() -> None:
+    assert load(COMPRESS_ACTOR) is CompressActor
 
 
 def test_a_channel_of_zeros_stays_one() -> None:
