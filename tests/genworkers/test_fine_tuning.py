@@ -240,6 +240,36 @@ def test_layers_that_cannot_have_adapters_are_refused_and_never_chosen() -> None
     assert "Its layers that can: none" in refused(tied, Lora())
 
 
+def test_adapters_without_a_base_or_a_network_to_be_on_are_refused_before_a_step() -> None:
+    recipe: Any = registry.find("flow").configured(FLOW, DataFacts(shape=ItemShape(8, 8, 1)))
+    base = FirstStage("b" * 64, recipe, models.served(recipe, recipe.build()))
+
+    with pytest.raises(BadRequest, match="the job names none"):
+        Start(None, Lora()).networks(recipe)
+    recipe.averages = {}  # as a recipe of one's own that does not say what its average is of
+    with pytest.raises(BadRequest, match=r"Nothing that a flow publishes \(ema\) learns") as caught:
+        Start(base, Lora()).networks(recipe)
+    assert "averages = {" in caught.value.hint
+
+
+def test_layers_that_are_called_as_adapters_are_publish_all_weights_and_their_own_adapters(tmp_path: Path) -> None:
+    def network() -> nn.ModuleDict:
+        torch.manual_seed(0)
+        lora = nn.ModuleDict({"in": nn.Linear(2, 2)})
+        return nn.ModuleDict({"ema": nn.ModuleDict({"lora_A": lora, "lora_in": nn.Linear(2, 2)})})
+
+    recipe, plain, tuned = registry.find("flow")(registry.find("flow").Config()), network(), network()
+    models.write_weights(recipe, plain, tmp_path / "whole")
+    adapters.inject(tuned, "ema", Lora(2, targets=("lora_in",)))
+    models.write_weights(recipe, tuned, tmp_path / "adapters", is_adapter=True)
+
+    assert checkpoint.load_file(tmp_path / "whole").keys() == plain.state_dict().keys()
+    kept = checkpoint.load_file(tmp_path / "adapters")
+    assert kept.keys() == {"ema.lora_in.lora_A.weight", "ema.lora_in.lora_B.weight"}
+    learning = {name for name, one in tuned.named_parameters() if one.requires_grad}
+    assert learning == {name for name in tuned.state_dict() if "lora_in.lora_" in name}
+
+
 def test_without_peft_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
 

@@ -232,7 +232,8 @@ def test_it_is_trained_from_a_config_tuned_by_adapters_and_given_back_to_the_lib
     }
     data = {"data": {"source": text}, "folders": [str(Path(text).parent)], "recipe": "hf-causal-lm"}
     plain = published(run_order(platform.url, params=params, budget={"steps": 40}, **data), platform, "plain")
-    more = {"params": {}, "budget": {"steps": 3}, "base": plain, "lora": {"rank": 2, "alpha": 4.0, "targets": None}}
+    longer = {"context_length": 40}
+    more = {"params": longer, "budget": {"steps": 3}, "base": plain, "lora": {"rank": 2, "alpha": 4.0, "targets": None}}
     tuned = published(run_order(platform.url, job_id="j_t", **data, **more), platform, "tuned")
 
     found = plain["metrics"]
@@ -244,6 +245,8 @@ def test_it_is_trained_from_a_config_tuned_by_adapters_and_given_back_to_the_lib
         place = tmp_path / model["name"]
         place.mkdir()
         draws = models.load(store, model, place).sampler
+        network: Any = draws.modules["net"]
+        assert network.model.config.max_position_embeddings == model["config"]["context_length"]
         folder = Path(store.uri(model["key"]).removeprefix("file://"))
         to_huggingface(folder, tmp_path / f"{model['name']}-hf")
         theirs = AutoModelForCausalLM.from_pretrained(tmp_path / f"{model['name']}-hf").eval()

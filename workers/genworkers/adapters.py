@@ -6,6 +6,7 @@ nothing has changed before something is learned.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from torch import Tensor, nn
 
 from genplatform.errors import BadRequest
 
-_MARK, _NAME = ".lora_", ".default"
+# As peft names them, with a name of ours for the set that they are of; published versions have them without it.
+_ADAPTER = re.compile(r"\.lora_([AB])\.default(?=\.)")
+_MARK = ".lora_"
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,9 @@ def _put(modules: nn.ModuleDict, name: str, layers: Iterable[str], lora: Lora) -
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
         peft.inject_adapter_in_model(config, around)
     modules[name] = around[name].train(training)
+    for key, parameter in modules[name].named_parameters():
+        # It leaves what is called as adapters are.
+        parameter.requires_grad_(parameter.requires_grad and is_adapter(f".{key}"))
 
 
 def _within(name: str, layer: str) -> str:
@@ -118,12 +124,16 @@ def _is_layer(module: nn.Module) -> bool:
 
 def is_adapter(key: str) -> bool:
     """Tell whether a tensor of a network's state is an adapter's."""
-    return _MARK in key
+    return _ADAPTER.search(key) is not None
 
 
 def kept(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the adapters among the tensors of some networks, by the names that a published version has for them."""
-    return {key.replace(_NAME, ""): tensor for key, tensor in state.items() if is_adapter(key)}
+    return {_published(key): tensor for key, tensor in state.items() if is_adapter(key)}
+
+
+def _published(key: str) -> str:
+    return _ADAPTER.sub(r".lora_\1", key)
 
 
 def merge(modules: nn.ModuleDict, tensors: Mapping[str, Tensor], lora: Lora) -> None:
@@ -131,13 +141,13 @@ def merge(modules: nn.ModuleDict, tensors: Mapping[str, Tensor], lora: Lora) -> 
 
     Raises ValueError for tensors that are no adapters of these networks.
     """
-    layers = {key.partition(_MARK)[0] for key in tensors}
+    layers = {key.rpartition(_MARK)[0] for key in tensors}
     for name in modules:
         own = [one.partition(".")[2] for one in layers if one.partition(".")[0] == name]
         if own:
             _put(modules, name, own, lora)
     state = modules.state_dict()
-    places = {key.replace(_NAME, ""): key for key in state if is_adapter(key)}
+    places = {_published(key): key for key in state if is_adapter(key)}
     if places.keys() != tensors.keys():
         odd = sorted(places.keys() ^ tensors.keys())
         raise ValueError(f"{len(odd)} tensors are no adapters of its base, {odd[0]} among them")

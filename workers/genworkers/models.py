@@ -65,13 +65,14 @@ def served(recipe: Recipe[Any], modules: nn.ModuleDict) -> nn.ModuleDict:
     return part_served(recipe, modules).requires_grad_(False).eval()
 
 
-def write_weights(recipe: Recipe[Any], modules: nn.ModuleDict, path: Path) -> str | None:
+def write_weights(recipe: Recipe[Any], modules: nn.ModuleDict, path: Path, *, is_adapter: bool = False) -> str | None:
     """Write what is published of the networks; return the file's SHA-256, or None when there is nothing to write.
 
-    Of networks with adapters these alone are published: the base has the rest.
+    Of a version that is adapters (`is_adapter`) these alone are published: the base has the rest.
     """
     state = served_state(recipe, modules)
-    tensors = {name: t.detach().cpu().contiguous() for name, t in (adapters.kept(state) or state).items()}
+    published = adapters.kept(state) if is_adapter else state
+    tensors = {name: t.detach().cpu().contiguous() for name, t in published.items()}
     if not tensors:
         return None
     save_file(tensors, path)
@@ -117,7 +118,9 @@ def load(store: Store, model: Mapping[str, Any], scratch: Path) -> LoadedModel:
             "Its files were changed or damaged: train or import it again.",
         )
     if adapter:
-        modules = _base_of(store, model, adapter, scratch)
+        # Its own networks: what it may say otherwise than its base, such as the context, may shape them.
+        modules = part_served(recipe, recipe.build())
+        modules.load_state_dict(_base_of(store, model, adapter, scratch).state_dict())
         adapters.merge(modules, load_file(path), Lora.of(adapter) or Lora())
         modules = served(recipe, modules)
     elif recipe.serve_modules:

@@ -7,6 +7,7 @@ from typing import Any
 
 from genplatform.catalog import ModelRow, Transaction
 from genplatform.domain import recipe_code
+from genplatform.domain.job import JobKind
 from genplatform.errors import BadSpec, SpecProblem
 from genplatform.services.context import Wiring
 from genplatform.services.plans import Plan
@@ -21,7 +22,7 @@ def refuse_bases(w: Wiring, tx: Transaction, tenant: str, plans: Sequence[Plan])
     A base that an earlier job of the file is to make is known by that job's recipe alone: whether its networks fit is
     then found out when the run begins.
     """
-    building = [(plan, plan.spec()) for plan in plans if plan.publishes is not None and plan.model is not None]
+    building = [(plan, plan.spec()) for plan in plans if plan.kind == JobKind.TRAIN and plan.model is not None]
     based = [(plan, spec) for plan, spec in building if spec.get(BASE) is not None]
     if not based:
         return
@@ -30,11 +31,14 @@ def refuse_bases(w: Wiring, tx: Transaction, tenant: str, plans: Sequence[Plan])
     problems: list[SpecProblem] = []
     for plan, spec in based:
         assert plan.model is not None  # noqa: S101 - of those that have one
-        promising = [makers[need] for need in plan.needs if need in makers]
-        maker = next((one for one in promising if one.publishes == plan.model.name), None)
         # A bare name is what a needed job publishes, whatever has that name now.
-        version = tx.models.find(tenant, plan.model) if maker is None and plan.model.version is not None else None
-        if maker is not None:
+        version = tx.models.find(tenant, plan.model) if plan.model.version is not None else None
+        promising = [makers[need] for need in plan.needs if need in makers and version is None]
+        named = [one for one in promising if one.publishes == plan.model.name]
+        maker = next((one for one in named if one.kind == JobKind.TRAIN), next(iter(named), None))
+        if maker is not None and maker.kind != JobKind.TRAIN:
+            problems.append(_compressed(plan, maker))
+        elif maker is not None:
             problems += _of_recipe(plan, spec, str(maker.spec()["recipe"]), f"what {maker.name} makes")
         elif version is not None:
             found = [*_of_recipe(plan, spec, _recipe(version), version.ref), *_of_params(w, plan, spec, version)]
@@ -74,6 +78,13 @@ def _of_params(w: Wiring, plan: Plan, spec: Mapping[str, Any], version: ModelRow
             message = f"params.{name} is {value!r}, and the base {version.ref} has {version.config.get(name)!r}."
             hint = f"Leave it out. What may be set otherwise: {', '.join(sorted(tunable))}."
             yield plan.problem(message, "params", hint)
+
+
+def _compressed(plan: Plan, maker: Plan) -> SpecProblem:
+    message = (
+        f"base: what {maker.name} makes is a compressed version of {maker.publishes}, which no training starts from."
+    )
+    return plan.problem(message, BASE, f"Write `base: {maker.publishes}@VERSION`, of the version that it compresses.")
 
 
 def _lost(plan: Plan, version: ModelRow) -> SpecProblem:

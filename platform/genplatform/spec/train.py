@@ -128,7 +128,7 @@ class TrainSpec(JobSpec):
             if recipe in recipes.names():
                 stage = _first_stage_problem(recipe, data.get("first_stage"), recipes)
                 found.extend([stage] if stage is not None and data.get("base") is None else [])
-                found.extend(tuning_problems(data, recipes))
+            found.extend(tuning_problems(data, recipes))
             found.extend(privacy_problems(data, recipes))
             if isinstance(params, dict) and recipe in recipes.names():
                 found.extend(recipes.find_in_params(recipe, params))

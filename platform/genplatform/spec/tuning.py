@@ -33,14 +33,14 @@ class Lora(SpecPart):
 
 
 def tuning_problems(data: Mapping[str, Any], recipes: RecipeBook) -> Iterator[Found]:
-    """Yield what is wrong with `base` and `lora` beside each other and the recipe, which is a known one."""
+    """Yield what is wrong with `base` and `lora` beside each other and the recipe."""
     name, base = data["recipe"], data.get("base")
     if base is not None and data.get("first_stage") is not None:
         message = "The job names a base and a first stage, and its base holds the first stage that it was built on."
         yield _found(message, "first_stage", "Take it out, or take out the base.")
     if data.get("lora") is None:
         return
-    if base is None and not _names_a_directory(data):
+    if base is None and not _names_a_directory(data, recipes):
         message = "The job asks for adapters, which are put on a published model, and none is named."
         yield _found(message, "lora", "Say `base: NAME@VERSION` too, or name a directory where the recipe takes one.")
     elif why := recipes.no_adapters(name):
@@ -48,9 +48,12 @@ def tuning_problems(data: Mapping[str, Any], recipes: RecipeBook) -> Iterator[Fo
         yield _found(message, "lora", "Take `lora` out: the whole model goes on learning from its base.")
 
 
-def _names_a_directory(data: Mapping[str, Any]) -> bool:
+def _names_a_directory(data: Mapping[str, Any], recipes: RecipeBook) -> bool:
     params = data.get("params")
-    return isinstance(params, dict) and params.get("pretrained") is not None
+    if not isinstance(params, dict):
+        return False
+    # Which param of one's own recipe names one, its run knows.
+    return params.get("pretrained") is not None or (bool(params) and data["recipe"] not in recipes.names())
 
 
 def _found(message: str, path: str, hint: str) -> Found:

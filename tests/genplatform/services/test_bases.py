@@ -93,6 +93,11 @@ def test_a_version_of_adapters_on_another_model_than_the_jobs_base_is_not_publis
             "The job asks for adapters, which are put on a published model, and none is named.",
         ),
         (
+            f"kind: train\nrecipe: upload:{'c' * 64}/mine:Mine\nlora: {{}}\n",
+            "lora",
+            "The job asks for adapters, which are put on a published model, and none is named.",
+        ),
+        (
             more("plain@1", "vqvae-prior", also="first_stage: plain@1\n"),
             "first_stage",
             "The job names a base and a first stage, and its base holds the first stage that it was built on.",
@@ -134,6 +139,17 @@ def test_a_base_that_a_job_of_the_file_makes_must_be_of_the_same_recipe(publishe
     assert problem.message == "base: what first makes is of the recipe 'gan', and this job's recipe is 'flow'."
     order: dict[str, Any] = published.open(two).order
     assert order["base"]["digest"] == "4" * 64
+
+
+def test_a_compression_that_is_needed_makes_no_base_and_hides_none_that_is_there(published: SmallPlatform) -> None:
+    compress = "kind: compress\nname: c\nmodel: plain@1\nmethod: int8\n---\n"
+
+    found = [problems(published, compress + more(base, also="needs: [c]\n")) for base in ("plain", "plain@2")]
+    jobs = published.submit(compress + more(also="needs: [c]\n"))
+
+    said = "base: what c makes is a compressed version of plain, which no training starts from."
+    assert [[(one.path, one.message) for one in some] for some in found] == [[("base", said)]] * 2
+    assert len(jobs) == 2
 
 
 def test_a_second_stage_that_goes_on_from_a_base_needs_no_first_stage(p: SmallPlatform) -> None:

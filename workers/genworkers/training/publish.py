@@ -34,7 +34,7 @@ def publish_model(
     if trained.start.lora is not None and adapter is None:
         adapters.unload(state.modules)  # on what nobody here has: the version holds all of it
     config = recipe.config.model_dump(mode="json")
-    weights = models.write_weights(recipe, state.modules, folder / layout.WEIGHTS)
+    weights = models.write_weights(recipe, state.modules, folder / layout.WEIGHTS, is_adapter=adapter is not None)
     for name, data in recipe.assets.items():
         (folder / name).write_bytes(data)
     code = recipe_code.parse(order["recipe"])
@@ -70,6 +70,7 @@ def _card(
     """Return what a person or a program should know of the model; nothing that names a job or a time."""
     recipe, state = trained.recipe, trained.state
     served = models.served_state(recipe, state.modules)
+    published = adapters.kept(served) if trained.start.adapter() is not None else served
     return {
         "recipe": recipe.name,
         "config": dict(config),
@@ -88,7 +89,7 @@ def _card(
         "steps": state.step,
         "metrics": trained.metrics,
         **({"privacy": dict(trained.privacy)} if trained.privacy else {}),
-        "parameters": sum(t.numel() for t in (adapters.kept(served) or served).values()),
+        "parameters": sum(t.numel() for t in published.values()),
         "weights": {"file": layout.WEIGHTS, "sha256": weights} if weights else None,
         "assets": models.asset_digests(recipe.assets),
         "code_version": code_version(),

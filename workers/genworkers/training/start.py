@@ -25,11 +25,23 @@ class Start:
     def networks(self, recipe: Recipe[Any]) -> nn.ModuleDict:
         """Return the recipe's networks as they are before the first step, from torch's own random state.
 
-        An average starts as the network that it is of. Raises BadRequest for a base whose networks are others.
+        An average starts as the network that it is of. Raises BadRequest for a base whose networks are others,
+        and for adapters that would have no place, or no base.
         """
         if self.lora is not None and recipe.no_adapters:
             raise BadRequest(f"A {recipe.name} cannot be tuned by adapters: {recipe.no_adapters}.", "Take `lora` out.")
+        if self.lora is not None and self.base is None:
+            raise BadRequest(
+                "Adapters are put on a published model, and the job names none: what they would learn on is random.",
+                "Say `base: NAME@VERSION` too, or take `lora` out.",
+            )
         modules = recipe.build()
+        if self.lora is not None and not _adapted(recipe, modules):
+            raise BadRequest(
+                f"Nothing that a {recipe.name} publishes ({', '.join(recipe.serve_modules) or 'no network'}) learns, "
+                "nor is said to be the mean of what does: adapters have no place.",
+                "Say in the recipe what its averages are of, such as averages = {'ema': 'net'}, or take `lora` out.",
+            )
         if self.base is not None:
             for name, network in self.base.modules.items():
                 for own in _with_its_source(recipe, name):
