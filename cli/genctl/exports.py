@@ -38,20 +38,18 @@ def export(client: ModelRoutes, ref: str, to: Path, licence: str | None) -> dict
         raise BadRequest(f"{pinned} is built in: every platform has it.", "Export a model that was trained.")
     with _appearing(to) as folder:
         _download(client, version, folder)
-        terms = _terms(licence) if licence is not None else version["card"].get("licence")
-        if isinstance(terms, str):
-            (folder / exported.LICENCE).write_text(terms, encoding="utf-8")
+        _write_licence(version, folder, licence)
         digests = {name: _sha256(folder / name) for name in _names(folder)}
         _write_json(folder / exported.LINEAGE, exported.lineage(version, digests))
         whole = exported.read(folder)
     return {"model": pinned, "digest": whole.model["digest"], "to": str(to), "files": digests}
 
 
-def export_huggingface(client: ModelRoutes, ref: str, to: Path) -> dict[str, Any]:
+def export_huggingface(client: ModelRoutes, ref: str, to: Path, licence: str | None = None) -> dict[str, Any]:
     """Write a language model as a directory that `transformers` loads; adapters are merged into their base.
 
-    It is done by the workers' package, in a process of its own. Returns what was written. Raises as `export` does, and
-    BadRequest for a model that is of another kind.
+    It is done by the workers' package, in a process of its own. Returns what was written. `licence` and what
+    is raised are as of `export`; BadRequest for a model that is of another kind besides.
     """
     version = client.model(ref)
     pinned = f"{version['name']}@{version['version']}"
@@ -71,6 +69,7 @@ def export_huggingface(client: ModelRoutes, ref: str, to: Path) -> dict[str, Any
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise _not_written(pinned, done.stderr)
+        _write_licence(version, folder, licence)
         digests = {name: _sha256(folder / name) for name in _names(folder)}
     return {"model": pinned, "digest": version["digest"], "to": str(to), "files": digests}
 
@@ -163,6 +162,12 @@ def _appearing(to: Path) -> Iterator[Path]:
 
 def _names(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def _write_licence(version: dict[str, Any], folder: Path, licence: str | None) -> None:
+    terms = _terms(licence) if licence is not None else version["card"].get("licence")
+    if isinstance(terms, str):
+        (folder / exported.LICENCE).write_text(terms, encoding="utf-8")
 
 
 def _terms(licence: str) -> str:

@@ -48,7 +48,7 @@ class ModelRoutes:
         """
         from genctl.exports import export, export_huggingface
 
-        return export_huggingface(self, ref, Path(to)) if huggingface else export(self, ref, Path(to), licence)
+        return export_huggingface(self, ref, Path(to), licence) if huggingface else export(self, ref, Path(to), licence)
 
     def import_model(self, path: str | Path, *, name: str | None = None, on_progress: Sent | None = None) -> Json:
         """Publish an exported model (its folder or tar) under a name that is free, or its own; return the version."""

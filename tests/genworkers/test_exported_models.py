@@ -208,9 +208,10 @@ def test_adapters_are_brought_to_where_their_base_is_and_are_given_to_transforme
 
     assert [one["parent"] for one in came] == [None, "plain-2@1"]
     assert drawn(there, "tuned-2@1", tmp_path / "b") == drawn(here, "tuned@1", tmp_path / "a")
-    made = export_huggingface(Here(there), "tuned-2", tmp_path / "hf")  # type: ignore[arg-type]
+    made = export_huggingface(Here(there), "tuned-2", tmp_path / "hf", "MIT")  # type: ignore[arg-type]
     weights = load_file(tmp_path / "hf" / "model.safetensors")
     assert "config.json" in made["files"]
+    assert (tmp_path / "hf" / "LICENSE").read_text() == "MIT\n"
     assert weights.keys() == {name.removeprefix("net.") for name in load_file(tmp_path / "plain" / layout.WEIGHTS)}
     merged = models.load(there.store, model_order(row_of(there, "tuned-2@1")), made_folder(tmp_path / "c")).sampler
     assert all(torch.equal(weights[name], t) for name, t in merged.modules["net"].state_dict().items())

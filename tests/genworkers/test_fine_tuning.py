@@ -235,6 +235,9 @@ def test_layers_that_cannot_have_adapters_are_refused_and_never_chosen() -> None
     assert "targets 1. Its layers that can: 0" in refused(mixed, Lora(targets=("1",)))
     assert "targets 2.out_proj" in refused(mixed, Lora(targets=("2.out_proj",)))
     assert "BatchNorm" in refused(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), Lora())
+    assert "InstanceNorm1d" in refused(
+        nn.Sequential(nn.Linear(4, 4), nn.InstanceNorm1d(4, track_running_stats=True)), Lora()
+    )
     tied = nn.ModuleDict({"read": nn.Embedding(5, 4), "score": nn.Linear(4, 5, bias=False)})
     tied["score"].weight = tied["read"].weight
     assert "Its layers that can: none" in refused(tied, Lora())
@@ -250,6 +253,23 @@ def test_adapters_without_a_base_or_a_network_to_be_on_are_refused_before_a_step
     with pytest.raises(BadRequest, match=r"Nothing that a flow publishes \(ema\) learns") as caught:
         Start(base, Lora()).networks(recipe)
     assert "averages = {" in caught.value.hint
+
+
+def test_buffers_beside_adapters_are_kept_and_one_that_moved_is_not_published() -> None:
+    recipe: Any = registry.find("flow").configured(FLOW, DataFacts(shape=ItemShape(8, 8, 1)))
+    modules = nn.ModuleDict({name: nn.Sequential(nn.Linear(2, 2)) for name in ("net", "ema")})
+    for network in modules.values():
+        network.register_buffer("seen", torch.zeros(1))
+    recipe.build = lambda: copy.deepcopy(modules)
+    start = Start(FirstStage("b" * 64, recipe, nn.ModuleDict({"ema": copy.deepcopy(modules["ema"])})), Lora(1))
+    tuned = start.networks(recipe)
+
+    start.refuse_moved(recipe, tuned)
+    tuned["ema"].seen += 1
+
+    assert {"net.seen", "ema.seen"} & start.fixed(recipe, tuned) == set()
+    with pytest.raises(BadRequest, match=r"ema\.seen is a buffer and has moved"):
+        start.refuse_moved(recipe, tuned)
 
 
 def test_layers_that_are_called_as_adapters_are_publish_all_weights_and_their_own_adapters(tmp_path: Path) -> None:

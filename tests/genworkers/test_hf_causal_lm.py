@@ -18,14 +18,18 @@ from safetensors.torch import load_file, save_file
 from genplatform.errors import BadRequest
 from genplatform.store import Store
 from genworkers import models
+from genworkers.adapters import Lora
 from genworkers.data.fetching import no_uploads
 from genworkers.huggingface import to_huggingface
 from genworkers.recipes import bpe, hf_network
 from genworkers.recipes.hf_causal_lm import HfCausalLm
 from genworkers.sampler import Sampler
+from genworkers.training import checkpoint
 from genworkers.training.actor import RunActor
 from genworkers.training.job import TrainJob
 from genworkers.training.pretrained import from_directory
+from genworkers.training.start import Start
+from genworkers.training.state import EngineStep, TrainState
 
 Platform = Any  # conftest.FakePlatform, which an importlib-mode test cannot import
 RunOrder = Callable[..., dict[str, Any]]
@@ -147,13 +151,16 @@ def test_a_model_of_the_hub_is_read_at_one_commit_without_its_code(
     files = {path.name: path.read_bytes() for path in (tmp_path / "tiny").iterdir()}
     commit = hub.commit(files | {"modeling.py": b"raise", "pytorch_model.bin": b"\x80"})
 
-    start = from_directory(HfCausalLm, job("hf://me/tiny@main", [])).start
+    start = from_directory(HfCausalLm, job(f"hf://me/tiny@{commit}", [])).start
 
     assert start.base is not None
     assert start.base.recipe.config.pretrained == f"hf://me/tiny@{commit}"
     assert not {"modeling.py", "pytorch_model.bin"} & set(hub.fetched)
     with pytest.raises(BadRequest, match="There is no model me/other on the hub"):
-        from_directory(HfCausalLm, job("hf://me/other", []))
+        from_directory(HfCausalLm, job(f"hf://me/other@{commit}", []))
+    for moving in ("", "@main", f"@{commit[:12]}"):
+        with pytest.raises(BadRequest, match="may be another model whenever a run of this job starts"):
+            from_directory(HfCausalLm, job(f"hf://me/tiny{moving}", []))
 
 
 def _break(folder: Path, name: str, **changes: Any) -> None:
@@ -203,6 +210,64 @@ def test_a_directory_that_jobs_may_not_read_is_refused(tmp_path: Path, tokenizer
     for named in (str(tmp_path / "tiny"), str(tmp_path / "open" / "link"), "tiny", "../tiny"):
         with pytest.raises(BadRequest, match="no directory that jobs may read here"):
             from_directory(HfCausalLm, job(named, [str(tmp_path / "open")]))
+
+
+def test_files_that_are_links_are_read_where_they_stay_in_the_folders_of_jobs(tmp_path: Path, tokenizer: bytes) -> None:
+    saved(tmp_path / "hub" / "blobs", "llama", tokenizer)
+    snapshot = tmp_path / "hub" / "snapshot"
+    snapshot.mkdir()
+    for path in (tmp_path / "hub" / "blobs").iterdir():
+        (snapshot / path.name).symlink_to(path)
+
+    whole = from_directory(HfCausalLm, job(str(snapshot), [str(tmp_path / "hub")])).start
+
+    assert whole.base is not None
+    with pytest.raises(BadRequest, match="is a link that leads out of the folders that jobs may read"):
+        from_directory(HfCausalLm, job(str(snapshot), [str(snapshot)]))
+
+
+@pytest.mark.parametrize("adapters", [None, Lora(2)])
+def test_a_run_from_a_directory_goes_on_to_the_same_bits(
+    adapters: Lora | None, tmp_path: Path, tokenizer: bytes
+) -> None:
+    saved(tmp_path / "tiny", "gpt2", tokenizer)
+    base = from_directory(HfCausalLm, job(str(tmp_path / "tiny"), [str(tmp_path)])).start.base
+    assert base is not None
+    start = Start(base, adapters, is_published=False)
+    recipe: Any = HfCausalLm.configured({}, base=base)
+    recipe.assets = dict(base.recipe.assets)
+    chance = torch.Generator().manual_seed(0)
+    rows = torch.randint(1, len(recipe.pieces), (6, 4, recipe.config.context_length), generator=chance)
+
+    def train(state: TrainState, until: int) -> TrainState:
+        engine = EngineStep(state, 0, 0)
+        while state.step < until:
+            engine.begin(state.step)
+            recipe.step({"x": rows[state.step]}, engine)
+            state.step += 1
+        return state
+
+    whole = train(TrainState.fresh(recipe, 3, start=start), 6)
+    half = train(TrainState.fresh(recipe, 3, start=start), 3)
+    digest = checkpoint.write(half, tmp_path / "half", start.about(), recipe.assets)
+    again = train(checkpoint.read(tmp_path / "half", digest, recipe, start.about(), start=start), 6)
+
+    state, before = whole.modules.state_dict(), half.modules.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in again.modules.state_dict().items())
+    assert not all(torch.equal(state[name], tensor) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize(("window", "is_refused"), [(32768, False), (None, False), (8, True)])
+def test_a_window_that_hides_nothing_is_none(window: int | None, is_refused: bool) -> None:
+    told = {"model_type": "mistral", "max_position_embeddings": 40, "sliding_window": window}
+    qwen = {"model_type": "qwen2", "sliding_window": window, "use_sliding_window": False}
+
+    assert hf_network.config_of(qwen).sliding_window is None
+    if is_refused:
+        with pytest.raises(ValueError, match="has sliding_window"):
+            hf_network.config_of(told)
+    else:
+        assert hf_network.config_of(told).sliding_window == window
 
 
 def test_without_transformers_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,12 +61,20 @@ def inject(modules: nn.ModuleDict, name: str, lora: Lora) -> None:
             f"No layer of the network {name!r} can have adapters by the targets {', '.join(lora.targets or ('all',))}.",
             f"Its layers that can: {', '.join(sorted({one.rpartition('.')[2] for one in layers})) or 'none'}.",
         )
-    if any(isinstance(one, nn.modules.batchnorm._BatchNorm) for one in modules[name].modules()):
+    moving = next((one for one in modules[name].modules() if _moves(one)), None)
+    if moving is not None:
         raise BadRequest(
-            f"The network {name!r} has BatchNorm, whose statistics move with every step, and adapters hold none.",
+            f"The network {name!r} has {type(moving).__name__}, whose statistics move with every step, "
+            "and adapters hold none.",
             "Take `lora` out: the whole model goes on learning from its base.",
         )
     _put(modules, name, wanted, lora)
+
+
+def _moves(module: nn.Module) -> bool:
+    norms = nn.modules.batchnorm
+    is_batch = isinstance(module, norms._BatchNorm)
+    return is_batch or (isinstance(module, norms._NormBase) and module.track_running_stats)  # InstanceNorm
 
 
 def _put(modules: nn.ModuleDict, name: str, layers: Iterable[str], lora: Lora) -> None:

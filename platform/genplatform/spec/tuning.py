@@ -9,6 +9,7 @@ from pydantic import Field
 
 from genplatform.errors import SpecProblem
 from genplatform.spec.common import SpecPart
+from genplatform.spec.hub import HubName, is_commit, parse_hub
 from genplatform.spec.recipes import RecipeBook
 from genplatform.spec.words import Found, shown
 
@@ -38,6 +39,11 @@ def tuning_problems(data: Mapping[str, Any], recipes: RecipeBook) -> Iterator[Fo
     if base is not None and data.get("first_stage") is not None:
         message = "The job names a base and a first stage, and its base holds the first stage that it was built on."
         yield _found(message, "first_stage", "Take it out, or take out the base.")
+    hub = _hub_model(data) if name in recipes.names() else None
+    if hub is not None and not is_commit(hub.revision):
+        message = f"params.pretrained: {str(hub)!r} may be another model whenever a run of this job starts."
+        hint = f"Write hf://{hub.repository}@COMMIT, with all 40 digits that the hub shows of it."
+        yield _found(message, "params", hint)
     if data.get("lora") is None:
         return
     if base is None and not _names_a_directory(data, recipes):
@@ -46,6 +52,12 @@ def tuning_problems(data: Mapping[str, Any], recipes: RecipeBook) -> Iterator[Fo
     elif why := recipes.no_adapters(name):
         message = f"A {shown(name)} cannot be tuned by adapters: {why}."
         yield _found(message, "lora", "Take `lora` out: the whole model goes on learning from its base.")
+
+
+def _hub_model(data: Mapping[str, Any]) -> HubName | None:
+    params = data.get("params")
+    named = params.get("pretrained") if isinstance(params, dict) else None
+    return parse_hub(named) if isinstance(named, str) else None
 
 
 def _names_a_directory(data: Mapping[str, Any], recipes: RecipeBook) -> bool:

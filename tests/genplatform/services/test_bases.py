@@ -98,6 +98,11 @@ def test_a_version_of_adapters_on_another_model_than_the_jobs_base_is_not_publis
             "The job asks for adapters, which are put on a published model, and none is named.",
         ),
         (
+            "kind: train\nrecipe: hf-causal-lm\nparams: {pretrained: hf://me/tiny@main}\n",
+            "params",
+            "params.pretrained: 'hf://me/tiny@main' may be another model whenever a run of this job starts.",
+        ),
+        (
             more("plain@1", "vqvae-prior", also="first_stage: plain@1\n"),
             "first_stage",
             "The job names a base and a first stage, and its base holds the first stage that it was built on.",

@@ -18,7 +18,7 @@ from genworkers.recipes.llama import Cache
 
 # What a config may say that is of the machine, or would run code that comes with a model.
 NO_ARCHITECTURE = ("auto_map", "architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
-REFUSED = ("quantization_config", "sliding_window")
+REFUSED = ("quantization_config",)
 FULL = {"full_attention"}
 
 
@@ -46,6 +46,10 @@ def config_of(architecture: Mapping[str, Any]) -> Any:
     config = lib.AutoConfig.for_model(kind, **told)
     if type(config) not in lib.AutoModelForCausalLM._model_mapping:
         raise ValueError(f"The model type {kind!r} of transformers is no causal language model.")
+    # Some say a window that they do not use, which the library leaves out.
+    window, most = getattr(config, "sliding_window", None), getattr(config, "max_position_embeddings", None)
+    if window and (most is None or window < most):
+        raise ValueError("The architecture has sliding_window, which this recipe does not know.")
     if set(getattr(config, "layer_types", None) or FULL) != FULL:
         raise ValueError(f"The model type {kind!r} has layers that do not attend to all that is before.")
     return config

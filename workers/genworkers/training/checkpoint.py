@@ -136,7 +136,9 @@ def read(
 def _restored(folder: Path, told: Mapping[str, Any], recipe: Recipe[Any], gang: Gang, start: Start) -> TrainState:
     modules = start.networks(recipe)
     fixed = start.fixed(recipe, modules)
-    own = {name: tensor for name, tensor in modules.state_dict().items() if name in fixed}
+    # Older ones hold no buffers where adapters learn.
+    also = {name for name, _ in modules.named_buffers()} if fixed else set()
+    own = {name: tensor for name, tensor in modules.state_dict().items() if name in fixed | also}
     modules.load_state_dict(own | load_file(folder / MODULES))
     # The rates before the optimizers are given theirs are those of the recipe.
     state = TrainState.around(recipe, modules, start)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from genplatform.domain.paths import is_within
 from genplatform.errors import BadRequest
-from genplatform.spec.hub import parse_hub
+from genplatform.spec.hub import is_commit, parse_hub
 from genworkers import models
 from genworkers.context import patiently
 from genworkers.data.hub import fetch_hub_model
@@ -47,18 +47,23 @@ def from_directory(recipe: type[Recipe[Any]], job: TrainJob) -> TrainJob:
         return job
     hub = parse_hub(str(named))
     if hub is not None and hub.files is None:
+        if not is_commit(hub.revision):
+            raise BadRequest(
+                f"params.{field} is {named!r:.300}, which may be another model whenever a run of this job starts.",
+                f"Write hf://{hub.repository}@COMMIT, with all 40 digits that the hub shows of it.",
+            )
         with scratch("pretrained") as place:
             commit = patiently(lambda: fetch_hub_model(hub, place))
-            base = _read(recipe, job.params, field, place, f"hf://{hub.repository}@{commit}")
+            base = _read(recipe, job.params, field, place, [os.path.realpath(place)], f"hf://{hub.repository}@{commit}")
     else:
-        base = _read(recipe, job.params, field, _allowed(field, str(named), job.folders), None)
+        within = [os.path.realpath(folder) for folder in job.folders if folder.startswith("/")]
+        base = _read(recipe, job.params, field, _allowed(field, str(named), job.folders, within), within, None)
     # All that the params say is in the base's own by now.
     return replace(job, params={}, start=Start(base, job.start.lora, is_published=False))
 
 
-def _allowed(field: str, path: str, folders: Sequence[str]) -> Path:
+def _allowed(field: str, path: str, folders: Sequence[str], within: list[str]) -> Path:
     real = os.path.realpath(path)
-    within = [os.path.realpath(folder) for folder in folders if folder.startswith("/")]
     if not path.startswith("/") or not is_within(real, within) or not Path(real).is_dir():
         raise BadRequest(
             f"params.{field} is {path!r:.300}, which is no directory that jobs may read here.",
@@ -69,11 +74,15 @@ def _allowed(field: str, path: str, folders: Sequence[str]) -> Path:
 
 
 def _read(
-    recipe: type[Recipe[Any]], params: Mapping[str, Any], field: str, place: Path, origin: str | None
+    recipe: type[Recipe[Any]], params: Mapping[str, Any], field: str, place: Path, within: list[str], origin: str | None
 ) -> FirstStage:
     try:
         scheduler, inside = place / "scheduler" / SCHEDULER, place / recipe.pretrained_folder
         place = inside if (inside / "config.json").is_file() else place
+        for path in (place, scheduler, *place.glob("*.json"), *place.glob("*.safetensors")):
+            # The blobs of a copy of the hub lie beside it, and may be linked to.
+            if not is_within(os.path.realpath(path), within):
+                raise ValueError(f"{path.name} is a link that leads out of the folders that jobs may read")
         small = {name: _small(place / name) for name in SMALL_FILES if (place / name).is_file()}
         small |= {SCHEDULER: _small(scheduler)} if scheduler.is_file() else {}
         shards = _shards(place)

@@ -31,6 +31,7 @@ def publish_model(
     folder.mkdir()
     recipe, state = trained.recipe, trained.state
     adapter = trained.start.adapter()
+    trained.start.refuse_moved(recipe, state.modules)
     if trained.start.lora is not None and adapter is None:
         adapters.unload(state.modules)  # on what nobody here has: the version holds all of it
     config = recipe.config.model_dump(mode="json")

@@ -98,13 +98,31 @@ class Start:
         return made
 
     def fixed(self, recipe: Recipe[Any], modules: nn.ModuleDict) -> frozenset[str]:
-        """Return the tensors of the networks' state that are the base's for good: a checkpoint need not hold them."""
+        """Return the weights that are the base's for good: a checkpoint need not hold them.
+
+        Not buffers, for who knows whether they move.
+        """
         if self.lora is None:
             return frozenset()
         mine = {own for live in _adapted(recipe, modules) for own in (live, *_means_of(recipe, live))}
         return frozenset(
-            key for key in modules.state_dict() if key.partition(".")[0] in mine and not adapters.is_adapter(key)
+            key
+            for key in modules.state_dict().keys() - {name for name, _ in modules.named_buffers()}
+            if key.partition(".")[0] in mine and not adapters.is_adapter(key)
         )
+
+    def refuse_moved(self, recipe: Recipe[Any], modules: nn.ModuleDict) -> None:
+        """Raise BadRequest where adapters alone are to be published, and a buffer beside them is not the base's."""
+        if self.adapter() is None or self.base is None:
+            return
+        theirs = self.base.modules.state_dict()
+        buffers = {key: one for key, one in modules.named_buffers() if key.partition(".")[0] in recipe.serve_modules}
+        moved = [key for key in buffers if key in theirs and not torch.equal(buffers[key].cpu(), theirs[key].cpu())]
+        if moved:
+            raise BadRequest(
+                f"{moved[0]} is a buffer and has moved from the base's: adapters hold none.",
+                "Take `lora` out: the whole model goes on learning from its base.",
+            )
 
     def adapter(self) -> dict[str, Any] | None:
         """Return what the card and the digest of a version say whose weights are adapters; None where they are not."""
