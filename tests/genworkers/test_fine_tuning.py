@@ -257,7 +257,7 @@ def test_adapters_without_a_base_or_a_network_to_be_on_are_refused_before_a_step
 
 def test_buffers_beside_adapters_are_kept_and_one_that_moved_is_not_published() -> None:
     recipe: Any = registry.find("flow").configured(FLOW, DataFacts(shape=ItemShape(8, 8, 1)))
-    modules = nn.ModuleDict({name: nn.Sequential(nn.Linear(2, 2)) for name in ("net", "ema")})
+    modules = nn.ModuleDict({name: nn.Sequential(nn.Linear(2, 2)) for name in ("network", "ema")})
     for network in modules.values():
         network.register_buffer("seen", torch.zeros(1))
     recipe.build = lambda: copy.deepcopy(modules)
@@ -267,7 +267,7 @@ def test_buffers_beside_adapters_are_kept_and_one_that_moved_is_not_published() 
     start.refuse_moved(recipe, tuned)
     tuned["ema"].seen += 1
 
-    assert {"net.seen", "ema.seen"} & start.fixed(recipe, tuned) == set()
+    assert {"network.seen", "ema.seen"} & start.fixed(recipe, tuned) == set()
     with pytest.raises(BadRequest, match=r"ema\.seen is a buffer and has moved"):
         start.refuse_moved(recipe, tuned)
 
