@@ -166,7 +166,8 @@ def fetch_first_stage(store: Store, model: Mapping[str, Any] | None, scratch: Pa
     if model is None:
         return None
     loaded = load(store, model, scratch)
-    return FirstStage(loaded.digest, loaded.sampler.recipe, loaded.sampler.modules)
+    learned_of = model.get("data_digest") or loaded.card.get("data_digest")
+    return FirstStage(loaded.digest, loaded.sampler.recipe, loaded.sampler.modules, learned_of)
 
 
 def _title(model: Mapping[str, Any]) -> str:

@@ -78,11 +78,15 @@ class DataFacts(NamedTuple):
 
 
 class FirstStage(NamedTuple):
-    """The published model that a training builds on or starts from: its digest, and what was published of it."""
+    """The published model that a training builds on or starts from: its digest, and what was published of it.
+
+    `data_digest` is of what it has learned of itself, where that is known.
+    """
 
     digest: str
     recipe: Recipe[Any]
     modules: nn.ModuleDict
+    data_digest: str | None = None
 
 
 class File(NamedTuple):

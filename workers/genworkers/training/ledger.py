@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,7 @@ def epsilon_of(noise_multiplier: float, sample_rate: float, steps: int, delta: f
     """Return the epsilon of so many steps."""
     if not steps:
         return 0.0
-    from opacus.accountants.analysis import rdp
-
+    rdp = _opacus("analysis.rdp")
     with warnings.catch_warnings():
         # It says that orders of another size might be tighter: the bound holds all the same.
         warnings.simplefilter("ignore")
@@ -62,12 +62,11 @@ def noise_for(epsilon: float, delta: float, sample_rate: float, steps: int) -> f
 
     Raises BadRequest for a budget that no noise keeps.
     """
-    from opacus.accountants.utils import get_noise_multiplier
-
+    utils = _opacus("utils")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = get_noise_multiplier(
+            found = utils.get_noise_multiplier(
                 target_epsilon=epsilon,
                 target_delta=delta,
                 sample_rate=sample_rate,
@@ -87,7 +86,14 @@ def noise_for(epsilon: float, delta: float, sample_rate: float, steps: int) -> f
 @lru_cache(maxsize=8)
 def _of_a_step(noise_multiplier: float, sample_rate: float) -> tuple[float, ...]:
     """Return the divergence of one step for each order: those of several add up."""
-    from opacus.accountants.analysis import rdp
-
+    rdp = _opacus("analysis.rdp")
     found = rdp.compute_rdp(q=sample_rate, noise_multiplier=noise_multiplier, steps=1, orders=list(ORDERS))
     return tuple(np.atleast_1d(found).tolist())
+
+
+def _opacus(module: str) -> Any:
+    """Return a module of its accountants; raises ModuleNotFoundError that says how it is had."""
+    try:
+        return import_module(f"opacus.accountants.{module}")
+    except ImportError:
+        raise ModuleNotFoundError("Private trainings need the package opacus: install genctl[privacy].") from None

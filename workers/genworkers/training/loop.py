@@ -128,9 +128,11 @@ class _Loop:
         if job.privacy is None:
             self.engine = EngineStep(self.state, ctx.seed, rank, job.optimization, self.job.steps, world_size)
         else:
-            self.order = private.begin(self.job, self.recipe, self.state, parts["train"], self.gang)
-            self.engine = private.PrivateStep(self.state, ctx.seed, self.job, job.privacy, self.order)
+            digest = self.dataset.digest
+            self.order = private.begin(self.job, self.recipe, self.state, parts["train"], digest, self.gang)
+            self.engine = private.PrivateStep(self.state, self.job, job.privacy, self.order)
             ctx.log(private.said(self.job, self.state))
+        self.items_seed = ctx.seed if job.privacy is None else private.items_seed(self.state)
         self.saved_at = self.state.step
         self.saver = Saver()
         self.pace, self.use = Pace(clock, self.state.step), Use(clock, torch.get_num_threads())
@@ -200,7 +202,7 @@ class _Loop:
         """Return what this step reads, augmented as the spec says."""
         place = (self.state.step, self.gang.rank, self.gang.size)
         indices = self.order.batch(*place)
-        return self.augment.applied(self.dataset.rows(indices), indices, self.order.epochs(*place), self.ctx.seed)
+        return self.augment.applied(self.dataset.rows(indices), indices, self.order.epochs(*place), self.items_seed)
 
     def _after_step(self) -> None:
         step, better = self.state.step, False
@@ -274,9 +276,9 @@ class _Loop:
         rate = f" ({self.pace.rate:.0f} steps a second)" if self.pace.rate else ""
         self.ctx.log(f"Step {self.state.step:,} of {self.job.steps:,}: {values}{rate}.")
         sheet = SHEETS.get(self.recipe.modality)
-        if sheet is None or not self.gang.leads:
-            return
         held_out = self._held_out()
+        if sheet is None or held_out is None or not self.gang.leads:
+            return
         wishes = self.recipe.asked(held_out) if held_out else None
         with at_rest(self.state.modules):
             sampler = Sampler(self.recipe, models.part_served(self.recipe, self.state.modules), self.recipe.tile)
@@ -288,10 +290,13 @@ class _Loop:
         columns = pictures(held_out["source"]), drawn, pictures(held_out["x"])
         self.ctx.sheet(draw_sheet(beside(*columns), ACROSS), self.state.step, sheet.extension)
 
-    def _held_out(self) -> dict[str, Tensor]:
-        """Return the pairs that a sheet shows, always the same ones; empty where the data has none."""
-        rows = self.validation if len(self.validation) else self.order.indices
-        return self.dataset.rows(rows[:BESIDE]) if hasattr(self.dataset, "source_shape") else {}
+    def _held_out(self) -> dict[str, Tensor] | None:
+        """Return the pairs that a sheet shows, always the same; {} for data without; None for those no one may see."""
+        if not hasattr(self.dataset, "source_shape"):
+            return {}
+        if self.job.privacy is not None and not len(self.validation):
+            return None  # a private training learns from all there are
+        return self.dataset.rows((self.validation if len(self.validation) else self.order.indices)[:BESIDE])
 
     def _save(self, *, latest: bool, best: bool = False) -> None:
         """Begin to save a copy of the state: to go on from, or to publish because it is the best, or for both."""

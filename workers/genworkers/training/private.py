@@ -5,16 +5,19 @@
     of the step         the sum of these and Gaussian noise, over the number of items that are to be expected
 
 The passes are taken one item at a time. So an item's part of the loss cannot depend on another's, whatever the recipe's
-networks are; what it costs is the speed of a batch. Nothing else that was computed of the training part leaves a step:
-its means are not told. Noise and sampling are drawn from the ledger's secret and the step, so that a training that goes
-on from a checkpoint goes on to the bit, and no one else can draw them again.
+networks are, and what a recipe draws for an item is of that item alone; what it costs is the speed of a batch. Nothing
+else that was computed of the training part leaves a step: its means are not told. All that is drawn follows from the
+ledger's secret and the step, so that a training that goes on from a checkpoint goes on to the bit, and no one else can
+draw it again.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -25,7 +28,6 @@ from genworkers.recipes.base import Batch, Recipe
 from genworkers.training.gang import Gang
 from genworkers.training.job import Privacy, TrainJob
 from genworkers.training.ledger import Ledger, noise_for
-from genworkers.training.parts import parts_of
 from genworkers.training.state import EngineStep, TrainState, learns, stream_seed
 
 METRIC = "privacy_epsilon"
@@ -37,7 +39,6 @@ class PoissonOrder:
     def __init__(self, indices: Tensor, rate: float, secret: str) -> None:
         self.indices = indices
         self._rate, self._secret = rate, secret
-        self._generator = torch.Generator()
 
     def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Tensor:
         """Return the indices of one step (from 0); where that is none, one that is read and must not count."""
@@ -53,43 +54,51 @@ class PoissonOrder:
         return torch.full((len(self.batch(step)),), step)
 
     def _chosen(self, step: int) -> Tensor:
-        self._generator.manual_seed(_secret_seed(self._secret, step, "sample"))
-        return torch.rand(len(self.indices), generator=self._generator, dtype=torch.float64) < self._rate
+        chances = _generator(self._secret, step, "sample").random(len(self.indices))
+        return torch.from_numpy(chances < self._rate)
 
 
 class PrivateStep(EngineStep):
     """The StepContext of a private training; for one optimizer, which is moved once a step."""
 
-    def __init__(self, state: TrainState, seed: int, job: TrainJob, wish: Privacy, order: PoissonOrder) -> None:
-        super().__init__(state, seed, 0, job.optimization, job.steps)
+    def __init__(self, state: TrainState, job: TrainJob, wish: Privacy, order: PoissonOrder) -> None:
         assert state.privacy is not None  # noqa: S101 - `begin` has made it
+        super().__init__(state, 0, 0, job.optimization, job.steps)  # each item has a seed of its own
         self._wish, self._ledger, self._sampled = wish, state.privacy, order
         self._expected = self._ledger.sample_rate * len(order.indices)
-        self._secret_noise = torch.Generator()
         self._summed_up: list[Tensor] = []
-        self._moved = False
+        self._moved = self._is_last = False
         self._counts = 1.0
 
     def run(self, recipe: Recipe[Any], batch: Batch, *, measures: bool) -> dict[str, Tensor]:
-        """Do one step, an item at a time; what the recipe says of the items is not told."""
+        """Do one step on what its order reads, an item at a time; what the recipe says of the items is not told."""
         self._measures, self.gradient_norms = measures, {}
         self._summed_up = []
         self._counts = 0.0 if self._sampled.is_empty(self._state.step) else 1.0
         followers = [t for module in self.modules.values() if not learns(module) for t in module.state_dict().values()]
         before = [tensor.clone() for tensor in followers]
-        rows = len(next(iter(batch.values())))
-        for part in parts_of(rows, rows):
+        buffers = {name: buffer.clone() for name, buffer in self._buffers()}
+        items = self._sampled.batch(self._state.step).tolist()
+        for row, item in enumerate(items):
             # Averages follow what moves once a step, however many items it has.
             for tensor, value in zip(followers, before, strict=True):
                 tensor.copy_(value)
-            self.begin(self._state.step, part)
-            self._moved = False
-            recipe.step({name: values[part.start : part.end] for name, values in batch.items()}, self)
+            # By the item and not by its place: one item more must not change what is drawn for the others.
+            self._seed = stream_seed(0, 0, f"item {item}", self._ledger.secret)
+            self.begin(self._state.step)
+            self._moved, self._is_last = False, row == len(items) - 1
+            recipe.step({name: values[row : row + 1] for name, values in batch.items()}, self)
             if not self._moved:
                 raise BadRequest(
                     f"The recipe {recipe.name} did not move its optimizer in a step, which privacy asks for.",
                     "Leave `privacy` out.",
                 )
+        changed = [name for name, now in self._buffers() if name not in buffers or not torch.equal(now, buffers[name])]
+        if changed:
+            raise BadRequest(
+                f"The recipe {recipe.name} changed {changed[0]} in a step, which is published without noise.",
+                "Leave `privacy` out, or keep what is seen of items out of the buffers of networks that learn.",
+            )
         self._ledger.steps += 1
         return {}
 
@@ -109,31 +118,43 @@ class PrivateStep(EngineStep):
         else:  # it would be all that is left of the sum: the item counts as none
             kept = [torch.zeros_like(gradient) for gradient in gradients]
         self._summed_up = kept if not self._summed_up else list(torch._foreach_add(self._summed_up, kept))
-        if self._part.is_last:
+        if self._is_last:
             self._move(name, self._noised(self._summed_up), None)
 
     def watched(self) -> dict[str, float]:
         """Return what is watched, and what of the budget is spent."""
         return super().watched() | {METRIC: self._ledger.epsilon(self._wish.delta)}
 
+    def _buffers(self) -> list[tuple[str, Tensor]]:
+        learning = [(name, module) for name, module in self.modules.items() if learns(module)]
+        return [found for name, module in learning for found in module.named_buffers(name)]
+
     def _noised(self, sums: Sequence[Tensor]) -> list[Tensor]:
-        self._secret_noise.manual_seed(_secret_seed(self._ledger.secret, self._state.step, "noise"))
+        drawn = _generator(self._ledger.secret, self._state.step, "noise")
         deviation = self._ledger.noise_multiplier * self._wish.max_grad_norm
         return [
-            (total + deviation * torch.randn(total.shape, generator=self._secret_noise).to(total)) / self._expected
+            (total + deviation * torch.as_tensor(drawn.standard_normal(tuple(total.shape))).to(total)) / self._expected
             for total in sums
         ]
 
 
-def begin(job: TrainJob, recipe: Recipe[Any], state: TrainState, train: Tensor, gang: Gang) -> PoissonOrder:
+def begin(
+    job: TrainJob, recipe: Recipe[Any], state: TrainState, train: Tensor, data_digest: str, gang: Gang
+) -> PoissonOrder:
     """Begin or go on with a private training: see that it can be one, and return what its steps read.
 
-    A state without a ledger gets one, with the noise that keeps all of the job's steps within the budget. Raises
-    BadRequest for a training that cannot be private.
+    `train` are the indices to train on, of the data with that digest. A state without a ledger gets one, with the noise
+    that keeps all of the job's steps within the budget. Raises BadRequest for a training that cannot be private.
     """
     wish = job.privacy
     assert wish is not None  # noqa: S101 - the caller looked
     _refuse(job, recipe, state, gang)
+    for what, earlier in (("base", job.start.base), ("first_stage", job.first_stage)):
+        if earlier is not None and earlier.data_digest == data_digest:
+            raise BadRequest(
+                f"The model that `{what}` names has learned of the same items, and what it tells of them stays.",
+                "Start from one of other data, or from nothing.",
+            )
     rate = recipe.batch_size / len(train)
     if rate > 1:
         raise BadRequest(
@@ -161,11 +182,18 @@ def said(job: TrainJob, state: TrainState) -> str:
     )
 
 
+def items_seed(state: TrainState) -> int:
+    """Return what items are changed by (`data.augment`) in a private training, once it has begun."""
+    assert state.privacy is not None  # noqa: S101 - `begin` has made it
+    return stream_seed(0, 0, "augment", state.privacy.secret)
+
+
 def spent(job: TrainJob, state: TrainState) -> dict[str, Any] | None:
     """Return what a card says of a private training; None of any other."""
     ledger, wish = state.privacy, job.privacy
     if ledger is None or wish is None:
         return None
+    alone = job.start.base is None and job.first_stage is None
     return {
         "epsilon": ledger.epsilon(wish.delta),
         "delta": wish.delta,
@@ -175,15 +203,18 @@ def spent(job: TrainJob, state: TrainState) -> dict[str, Any] | None:
         "sample_rate": ledger.sample_rate,
         "steps": ledger.steps,
         "accountant": "Renyi divergences (opacus, RDPAccountant)",
-        "of": "one item of the training part, added or removed; items are drawn by Poisson sampling",
+        "of": "one item of the training part, added or removed; items are drawn by Poisson sampling"
+        + ("" if alone else "; of this training alone, and not of what it started from"),
     }
 
 
 def _refuse(job: TrainJob, recipe: Recipe[Any], state: TrainState, gang: Gang) -> None:
     normed = [name for name, module in state.modules.named_modules() if isinstance(module, _BatchNorm)]
+    running = [name for name, one in state.modules.named_modules() if getattr(one, "track_running_stats", False)]
     obstacles = (
         (bool(recipe.privacy_obstacle), recipe.privacy_obstacle),
         (bool(normed), f"{(normed or [''])[0]} is BatchNorm, which mixes items"),
+        (bool(running), f"{(running or [''])[0]} keeps running statistics of the items, without noise"),
         (len(state.optimizers) != 1, f"it has {len(state.optimizers)} optimizers"),
         (gang.size > 1, f"it has {gang.size} workers"),
         (job.optimization.precision != "fp32", "its gradients are added up in fp32"),
@@ -195,5 +226,11 @@ def _refuse(job: TrainJob, recipe: Recipe[Any], state: TrainState, gang: Gang) -
         raise BadRequest(f"The recipe {recipe.name} cannot be trained with privacy: {why}.", "See docs/privacy.md.")
 
 
-def _secret_seed(secret: str, step: int, what: str) -> int:
-    return stream_seed(0, 0, step, f"{secret}/{what}")
+def secret_seed(secret: str, step: int, what: str) -> int:
+    """Return the 256-bit seed of what is drawn of a secret for one step."""
+    return int.from_bytes(hashlib.sha256(f"{secret}/{step}/{what}".encode()).digest(), "big")
+
+
+def _generator(secret: str, step: int, what: str) -> np.random.Generator:
+    # NumPy's, which takes all of the seed: PyTorch's on CPUs takes 32 bits, and so few can be tried one by one.
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(secret_seed(secret, step, what))))
