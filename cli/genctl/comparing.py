@@ -91,9 +91,10 @@ def compression(told: Any) -> str:
         return ""
     size, speed = _mapping(said.get("size")), _mapping(said.get("speed"))
     ratio, low, high = (_number(speed.get(name)) for name in ("ratio", "low", "high"))
+    speeds = f"{ratio} ({low} to {high}) of its speed" if speed else "its speed was not measured"
     return text.clean(
         f"{said.get('method')}, computed in {said.get('computed_in')}: {_number(size.get('ratio'))} of its parent's "
-        f"size, {ratio} ({low} to {high}) of its speed"
+        f"size, {speeds}"
     )
 
 

@@ -23,7 +23,7 @@ from genplatform.store import Store
 from genworkers import models
 from genworkers.compressing import speed, weights
 from genworkers.compressing.actor import CompressActor
-from genworkers.compressing.making import make
+from genworkers.compressing.making import make, told
 from genworkers.judging import features
 from genworkers.judging.report import Asked, judge
 from genworkers.judging.subjects import subject_of
@@ -113,6 +113,36 @@ def test_int8_is_about_a_quarter_of_a_family(tmp_path: Path, recipe: str, least:
     whole, int8, bf16 = ((tmp_path / name).stat().st_size for name in ("whole", "int8", "bf16"))
     assert int8 < least * whole
     assert bf16 < 0.6 * whole
+
+
+def test_int8_takes_the_linear_layers_of_gpt2_by_their_outputs() -> None:
+    from transformers.pytorch_utils import Conv1D
+
+    torch.manual_seed(0)
+    layer = Conv1D(5, 30)  # 30 inputs
+
+    packed = weights.compress(nn.ModuleDict({"net": layer}), "int8")
+
+    assert packed.left == ("net.bias",)
+    assert packed.tensors["net.weight"].dtype is torch.int8
+    assert packed.tensors["net.weight" + weights.SCALE].shape == (1, 5)
+
+
+def test_one_that_must_be_told_what_to_draw_is_published_without_its_speed(
+    platform: Platform, compress_order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(sampler: Any, round_: int) -> int:
+        raise BadRequest("cond.source: Field required.")
+
+    monkeypatch.setattr(speed, "_drawn", refusing)
+    actor = CompressActor(compress_order())
+    actor.start()
+
+    assert actor.join() == "published"
+
+    model = platform.bodies("/publish")[-1]["model"]
+    assert (model["card"]["compression"]["speed"], set(model["metrics"])) == (None, {"size_ratio"})
+    assert "Its speed was not measured: cond.source: Field required." in platform.logs
 
 
 @pytest.mark.parametrize("method", weights.METHODS)
@@ -238,6 +268,9 @@ def test_compressed_again_it_has_the_same_digest_and_a_compressed_one_is_refused
     one, other = (make(store, compress_order(), loaded, folders[0], folder) for folder in folders[1:3])
 
     assert one.digest == other.digest != parent["digest"]
+    # Of a version of adapters, whose card counts these alone, all that is published is counted.
+    card = told(compress_order(), replace(loaded, card={**loaded.card, "parameters": 7}), one, None, None)["card"]
+    assert card["parameters"] == loaded.card["parameters"]
     packed = replace(loaded, card={**loaded.card, "compression": one.about, "parent": {"model": "digits-gan@1"}})
     with pytest.raises(BadRequest, match=r"is compressed already \(int8\)") as refused:
         make(store, compress_order(), packed, folders[0], folders[3])

@@ -128,8 +128,13 @@ def test_a_pipeline_is_made_of_what_one_can_draw_with_and_of_whole_files(tmp_pat
         to_pipeline(version(tmp_path / "by-class", {}), tmp_path / "out")
     torn = version(tmp_path / "torn", {"classes": []})
     (torn / layout.WEIGHTS).write_bytes((torn / layout.WEIGHTS).read_bytes()[:-1] + b"x")
+    adapted = version(tmp_path / "adapted", {"classes": []})
+    card = json.loads((adapted / layout.CARD).read_text()) | {"adapter": {"base": "b" * 64, "rank": 8, "alpha": 16.0}}
+    (adapted / layout.CARD).write_text(json.dumps(card))
 
     with pytest.raises(BadRequest, match="are not the model of its card"):
         to_pipeline(torn, tmp_path / "out")
+    with pytest.raises(BadRequest, match="are adapters"):
+        to_pipeline(adapted, tmp_path / "out")
 
     assert not (tmp_path / "out").exists()

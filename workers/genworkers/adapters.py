@@ -126,8 +126,12 @@ def _layers(network: nn.Module) -> list[str]:
 def _is_layer(module: nn.Module) -> bool:
     if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         return module.groups == 1
-    # GPT-2 of transformers has linear layers of its own.
-    return isinstance(module, nn.Linear) or type(module).__module__ == "transformers.pytorch_utils"
+    return isinstance(module, nn.Linear) or is_gpt2_linear(module)
+
+
+def is_gpt2_linear(module: nn.Module) -> bool:
+    """Tell whether it is a linear layer of transformers' GPT-2, whose weight is (inputs, outputs)."""
+    return type(module).__module__ == "transformers.pytorch_utils" and type(module).__name__ == "Conv1D"
 
 
 def is_adapter(key: str) -> bool:

@@ -19,8 +19,8 @@ from genworkers.recipes.from_diffusers import UNET, Diffusers, library
 def to_pipeline(model_dir: Path, out_dir: Path) -> list[Path]:
     """Write the model of a version's folder (card, config, weights) as a new DDIMPipeline directory; return its files.
 
-    Raises BadRequest for a model that DDIMPipeline cannot draw with (one by class, or a dit), or whose files are not
-    those that its card names.
+    Raises BadRequest for a model that DDIMPipeline cannot draw with (one by class, or a dit), for one of adapters, and
+    for one whose files are not those that its card names.
     """
     card = json.loads((model_dir / layout.CARD).read_text(encoding="utf-8"))
     recipe: Any = registry.find(card["recipe"]).configured(card["config"])
@@ -29,6 +29,11 @@ def to_pipeline(model_dir: Path, out_dir: Path) -> list[Path]:
             f"A model of the recipe {recipe.name} with this config is none that DDIMPipeline draws with: that takes a "
             "unet without classes.",
             "Train with params.network: unet and params.classes: [], or export it as it is.",
+        )
+    if card.get("adapter"):
+        raise BadRequest(
+            f"The files in {model_dir.name} are adapters: the weights that they are on lie with their base.",
+            "Compress the version (`method: bf16`) and export what comes of it, which holds all of them.",
         )
     weights = model_dir / layout.WEIGHTS
     digest = models.model_digest(recipe.name, card["config"], models.file_sha256(weights))

@@ -86,17 +86,24 @@ def make(store: Store, order: Mapping[str, Any], parent: LoadedModel, fetched: P
 
 def measured(
     order: Mapping[str, Any], parent: LoadedModel, made: Made, watch: Watch, say: Callable[[str], None]
-) -> tuple[dict[str, Any], dict[str, Any] | None]:
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """Return the paired speed of both models, and the judgement of the new one with the parent's as an anchor.
 
-    A model that cannot be judged has none, and the reason is said. Raises judging.report.Stopped.
+    A model that draws nothing without being told what has no speed, one that cannot be judged no judgement, and the
+    reason is said. Raises judging.report.Stopped.
     """
     total = int(order["samples"])
-    speed = paired(parent.sampler, made.sampler, time.perf_counter, lambda: watch.at(0, total))
-    say(
-        f"It draws {speed['ratio']:.2f} times as fast as {parent.name} ({speed['low']:.2f} to {speed['high']:.2f}, the "
-        f"quartiles of {speed['pairs']} pairs): {speed['value']:.1f} beside {speed['parent']:.1f} {speed['unit']}."
-    )
+    speed: dict[str, Any] | None = None
+    try:
+        speed = paired(parent.sampler, made.sampler, time.perf_counter, lambda: watch.at(0, total))
+    except BadRequest as error:
+        say(f"Its speed was not measured: {error.message}")
+    else:
+        say(
+            f"It draws {speed['ratio']:.2f} times as fast as {parent.name} ({speed['low']:.2f} to {speed['high']:.2f}, "
+            f"the quartiles of {speed['pairs']} pairs): {speed['value']:.1f} beside {speed['parent']:.1f} "
+            f"{speed['unit']}."
+        )
 
     def subject() -> Any:
         beside = {PARENT: Beside(parent.sampler, f"{parent.name}, which it was made of")}
@@ -108,17 +115,23 @@ def measured(
 
 
 def told(
-    order: Mapping[str, Any], parent: LoadedModel, made: Made, speed: Mapping[str, Any], found: Mapping[str, Any] | None
+    order: Mapping[str, Any],
+    parent: LoadedModel,
+    made: Made,
+    speed: Mapping[str, Any] | None,
+    found: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Write card and config beside the weights; return what /publish is told of the model, but for its size."""
     model, recipe, config = order["model"], parent.sampler.recipe, order["model"]["config"]
-    numbers = {"size_ratio": made.about["size"]["ratio"], "speed_ratio": speed["ratio"]}
+    numbers = {"size_ratio": made.about["size"]["ratio"]} | ({"speed_ratio": speed["ratio"]} if speed else {})
+    served = models.served_state(recipe, made.sampler.modules)
     card = {
         **{key: value for key, value in parent.card.items() if key not in _ITS_OWN},
         "digest": made.digest,
+        "parameters": sum(tensor.numel() for tensor in served.values()),  # of adapters, with the base that they are on
         "weights": {"file": layout.WEIGHTS, "sha256": made.sha256},
         "parent": {"model": parent.name, "digest": parent.digest},
-        "compression": {**made.about, "speed": dict(speed), "quality": _quality(found)},
+        "compression": {**made.about, "speed": dict(speed) if speed else None, "quality": _quality(found)},
         "metrics": numbers,
         "code_version": code_version(),
         "versions": {"torch": torch.__version__, "numpy": numpy.__version__},

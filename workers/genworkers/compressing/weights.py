@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from genplatform.errors import BadRequest
+from genworkers.adapters import is_gpt2_linear
 
 INT8, BF16 = "int8", "bf16"
 METHODS = (INT8, BF16)
@@ -107,9 +108,9 @@ def _as_computed(name: str, tensors: Mapping[str, Tensor]) -> Tensor:
 def _channels(modules: nn.ModuleDict) -> dict[int, int]:
     """Return where the weights lie that int8 takes, each with the dimension of its output channels."""
     return {
-        module.weight.data_ptr(): 1 if isinstance(module, _TRANSPOSED) else 0
+        module.weight.data_ptr(): 1 if isinstance(module, _TRANSPOSED) or is_gpt2_linear(module) else 0
         for module in modules.modules()
-        if isinstance(module, _QUANTISED) and module.weight.dtype is torch.float32
+        if (isinstance(module, _QUANTISED) or is_gpt2_linear(module)) and module.weight.dtype is torch.float32
     }
 
 
