@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 from notebook import Notebook
 from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.train import FailureConfig
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+from ray.train.v2._internal.execution.failure_handling import FailureDecision
+from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
+from ray.train.v2.api.exceptions import WorkerGroupError
 
 from genplatform.domain.log_lines import LineNumber
 from genplatform.domain.retry import Cause
@@ -19,7 +23,7 @@ from genworkers.failures import Failure
 from genworkers.training.job import TrainJob
 from genworkers.training.loop import train
 from genworkers.training.member import Member
-from genworkers.training.ray_gang import GangFailed, blamed
+from genworkers.training.ray_gang import NO_SECOND_TRY, GangFailed, blamed
 
 Platform = Any  # conftest.FakePlatform, which an importlib-mode test cannot import
 Order = Callable[..., dict[str, Any]]
@@ -39,6 +43,17 @@ def test_what_a_worker_says_of_itself_goes_before_what_its_end_did_to_the_others
     assert blamed({0: lost, 1: died}).failure.cause is Cause.NODE_LOST
     assert (blamed({0: lost, 1: died}).said, blamed({0: lost}).said) == (False, True)
     assert blamed({0: lost}).failure.message == "said by 0"
+
+
+def test_a_worker_whose_node_was_taken_away_ends_the_gang_for_this_run() -> None:
+    taken = RayActorError()
+    taken._preempted = True
+    died = WorkerGroupError("it ended", {1: WorkerHealthCheckFailedError("rank 1", taken)})
+
+    decided = DefaultFailurePolicy(FailureConfig(**NO_SECOND_TRY)).make_decision(died)
+
+    assert decided is FailureDecision.RAISE
+    assert blamed(died.worker_failures).failure.cause is Cause.PREEMPTED
 
 
 def test_a_worker_that_its_node_ended_for_memory_is_told_as_that() -> None:

@@ -21,7 +21,7 @@ from genplatform.domain.job import Capacity, Demand, NodeSize, Reason, ReasonCod
 from genplatform.domain.keys import JobKey
 from genplatform.scheduling.amounts import Amount, least, needed, size
 from genplatform.scheduling.line import Line, QueuedJob
-from genplatform.scheduling.room import amounts, impossible
+from genplatform.scheduling.room import amounts, held, impossible
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def decide(line: Line, capacity: Capacity) -> Decision:
     nodes = capacity.nodes or (NodeSize("", capacity.cpus, capacity.gpus),)
     never = {file.demand: impossible(file.demand, nodes) for file in line.files()}
     starting, left = _least_for_each(line, never, free)
-    workers = _share_the_rest(starting, left)
+    workers = _share_the_rest(starting, left, nodes)
     starts = [Start(job, workers[job.order]) for job in starting]
     return Decision(starts, *_reasons(line, workers, never, free))
 
@@ -85,10 +85,14 @@ def _least_for_each(line: Line, never: Mapping[Demand, Reason | None], free: Amo
     return starting, free
 
 
-def _share_the_rest(starting: Sequence[QueuedJob], left: Amount) -> dict[int, int]:
-    """Return how many workers each gets: its least, then one more each in turn while there is room."""
+def _share_the_rest(starting: Sequence[QueuedJob], left: Amount, nodes: Sequence[NodeSize]) -> dict[int, int]:
+    """Return how many workers each gets: its least, then one more each in turn while there is room.
+
+    No more than the nodes could hold: what two of them have to spare holds no worker that needs more than either.
+    """
     workers = {job.order: least(job.demand) for job in starting}
-    growing = [job for job in starting if job.demand.max_workers > workers[job.order]]
+    most = {job.demand: min(job.demand.max_workers, held(job.demand, nodes)) for job in starting}
+    growing = [job for job in starting if most[job.demand] > workers[job.order]]
     while growing:
         still = []
         for job in growing:
@@ -96,7 +100,7 @@ def _share_the_rest(starting: Sequence[QueuedJob], left: Amount) -> dict[int, in
             if one.fits(left):
                 left = left - one
                 workers[job.order] += 1
-                if workers[job.order] < job.demand.max_workers:
+                if workers[job.order] < most[job.demand]:
                     still.append(job)
         growing = still
     return workers

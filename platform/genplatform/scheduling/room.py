@@ -20,15 +20,21 @@ def impossible(demand: Demand, nodes: Sequence[NodeSize]) -> Reason | None:
     if need.cpus > cpus:
         asked = said(need.cpus, "CPU") + each.format(said(one.cpus, "CPU"))
         return Reason(ReasonCode.NEEDS_CPU, f"It needs {asked}; the cluster has {said(cpus, 'CPU')}.")
-    held = sum(_held(one, has) for has in sizes)
-    if held >= n:
+    room = held(demand, nodes)
+    if room >= n:
         return None
     code = ReasonCode.NEEDS_GPU if one.gpus else ReasonCode.NEEDS_CPU
     worker = amounts(one)
-    if held:
-        return Reason(code, f"It needs {n} workers with {worker} each; the nodes have room for {held} of them.")
+    if room:
+        return Reason(code, f"It needs {n} workers with {worker} each; the nodes have room for {room} of them.")
     largest = max(sizes, key=lambda has: (has.gpus, has.cpus) if one.gpus else (has.cpus, has.gpus))
     return Reason(code, f"It needs {worker} on one node; the largest has {amounts(largest)}.")
+
+
+def held(demand: Demand, nodes: Sequence[NodeSize]) -> int:
+    """Return how many of its workers these nodes hold where all of them are idle."""
+    one = size(demand)
+    return sum(_held(one, Amount.of(node.cpus, node.gpus)) for node in nodes)
 
 
 def amounts(amount: Amount) -> str:

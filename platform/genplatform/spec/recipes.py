@@ -57,11 +57,12 @@ class RecipeBook:
     """The recipes that may be named in a job file.
 
     A descriptor is `{name, modality, summary, trainable, config, cond, formats, tile, first_stage,
-    worker_dependent, tunable, no_adapters, privacy_obstacle}`, where `config` is the JSON Schema of the
-    recipe's parameters, `cond` that of one item's condition, or None, `first_stage` the recipe of the model
-    that it builds on, or None, `worker_dependent` why another number of workers trains another model, or
-    None, `tunable` the parameters that may be other than those of a base, `no_adapters` why models of it
-    cannot be tuned by adapters, or None, and `privacy_obstacle` why they cannot be trained with privacy.
+    whole_batches, worker_dependent, tunable, no_adapters, privacy_obstacle}`, where `config` is the JSON
+    Schema of the recipe's parameters, `cond` that of one item's condition, or None, `first_stage` the
+    recipe of the model that it builds on, or None, `whole_batches` why several workers cannot share a
+    batch, or None, `worker_dependent` why another number of workers trains another model, or None,
+    `tunable` the parameters that may be other than those of a base, `no_adapters` why models of it cannot
+    be tuned by adapters, or None, and `privacy_obstacle` why they cannot be trained with privacy.
     Of recipes that installed packages bring, name and summary are all that is known here.
     """
 
@@ -109,6 +110,10 @@ class RecipeBook:
     def first_stage(self, name: str) -> str | None:
         """Return the recipe of the model that models of this one build on; None where they build on none."""
         return self._by_name.get(name, {}).get("first_stage")
+
+    def whole_batches(self, name: str) -> str | None:
+        """Return why several workers cannot share a batch of the recipe; None where they can, or nothing is known."""
+        return self._by_name.get(name, {}).get("whole_batches")
 
     def tunable(self, name: str) -> frozenset[str] | None:
         """Return the parameters that a training may set otherwise than its base; None where that is not known."""

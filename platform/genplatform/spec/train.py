@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -26,6 +26,18 @@ def _not_reserved(name: str) -> str:
     if name.casefold() in RESERVED_MODELS:
         raise refuse(f"{shown(name)} is reserved for the built-in model", "Choose another name for the model.")
     return name
+
+
+def _workers_problems(name: str, machine: Any, recipes: RecipeBook) -> Iterator[Found]:
+    """Yield why so many workers cannot train the recipe: a range may come to its end on any try of the job."""
+    asked = machine.get("workers", 1) if isinstance(machine, Mapping) else 1
+    obstacle = recipes.whole_batches(name)
+    if obstacle and asked != 1:
+        message = (
+            f"resources.workers is {shown(asked)}, and several workers share no batch of {shown(name)}: {obstacle}."
+        )
+        problem = SpecProblem(f"{told}: {obstacle}.", "resources.workers", hint="Write 1.")
+        yield Found(problem, ("resources", "workers"))
 
 
 def _first_stage_problem(name: str, given: Any, recipes: RecipeBook) -> Found | None:
@@ -130,6 +142,7 @@ class TrainSpec(JobSpec):
                 found.extend([stage] if stage is not None and data.get("base") is None else [])
             found.extend(tuning_problems(data, recipes))
             found.extend(privacy_problems(data, recipes))
+            found.extend(_workers_problems(recipe, data.get("resources"), recipes))
             if isinstance(params, dict) and recipe in recipes.names():
                 found.extend(recipes.find_in_params(recipe, params))
         return found

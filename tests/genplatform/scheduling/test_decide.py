@@ -10,7 +10,7 @@ from full_decide import full_decide
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genplatform.domain.job import Capacity, Demand, Reason, ReasonCode
+from genplatform.domain.job import Capacity, Demand, NodeSize, Reason, ReasonCode
 from genplatform.domain.keys import JobKey
 from genplatform.scheduling import Line, QueuedJob, decide
 from genplatform.scheduling.line import File, Place
@@ -125,6 +125,12 @@ def test_extra_workers_are_given_in_turn_and_only_from_what_no_ones_least_needs(
     assert started([job(1, elastic), job(2, elastic)], cluster(5)) == {1: 3, 2: 2}
     assert started([job(1, elastic), job(2), job(3)], cluster(4)) == {1: 2, 2: 1, 3: 1}
     assert started([job(1, elastic), job(2), job(3)], cluster(3)) == {1: 1, 2: 1, 3: 1}
+
+
+def test_nobody_is_given_more_workers_than_the_nodes_hold() -> None:
+    pieces = Capacity(6, 0, 6, 0, nodes=(NodeSize("a", 3, 0), NodeSize("b", 3, 0)))
+
+    assert started([job(1, Demand(min_workers=1, max_workers=4, cpus=2))], pieces) == {1: 2}
 
 
 def test_fractions_add_up_exactly() -> None:

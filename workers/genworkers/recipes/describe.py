@@ -27,6 +27,7 @@ def describe(name: str) -> dict[str, Any]:
         "formats": list(recipe.formats),
         "tile": recipe.tile,
         "first_stage": recipe.first_stage,
+        "whole_batches": recipe.whole_batches or None,
         "worker_dependent": recipe.worker_dependent or None,
         "tunable": sorted(set(recipe.tunable) & set(recipe.Config.model_fields)),
         "no_adapters": recipe.no_adapters or None,

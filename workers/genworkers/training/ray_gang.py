@@ -59,6 +59,10 @@ SETTINGS = {
 }
 
 
+# A gang is tried again as another Run, from the newest checkpoint; Ray would begin where this Run did.
+NO_SECOND_TRY = {"max_failures": 0, "max_preemption_failures": 0, "controller_failure_limit": 0}
+
+
 class GangFailed(Exception):
     """A failure ended the gang: that of the worker of a `rank`, or, where it is None, of nobody.
 
@@ -97,7 +101,7 @@ def run_gang(asked: Asked, work: Any, config: Mapping[str, Any], name: str, scra
         run_config=RunConfig(
             name=name,
             storage_path=str(scratch),
-            failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
+            failure_config=FailureConfig(**NO_SECOND_TRY),
         ),
     )
     try:
