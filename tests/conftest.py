@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from lent_databases import LentDatabases
 from postgres import PostgresServer
 from whole_platform import DIGITS, WholePlatform
 
 from genplatform.catalog import Catalog, migrate
+
+# How long one example takes is no assertion of ours.
+hypothesis.settings.register_profile("genctl", deadline=None)
+hypothesis.settings.load_profile("genctl")
 
 DATABASES = ("sqlite", "postgresql")
 SOAK_SECONDS = 60

@@ -33,9 +33,7 @@ def _workers_problems(name: str, machine: Any, recipes: RecipeBook) -> Iterator[
     asked = machine.get("workers", 1) if isinstance(machine, Mapping) else 1
     obstacle = recipes.whole_batches(name)
     if obstacle and asked != 1:
-        message = (
-            f"resources.workers is {shown(asked)}, and several workers share no batch of {shown(name)}: {obstacle}."
-        )
+        told = f"resources.workers is {shown(asked)}, and several workers cannot share a batch of {shown(name)}"
         problem = SpecProblem(f"{told}: {obstacle}.", "resources.workers", hint="Write 1.")
         yield Found(problem, ("resources", "workers"))
 
