@@ -83,15 +83,15 @@ def test_diffusion_comes_near_the_digits_after_400_steps(judge: Judge, judged: C
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("name", "steps"), [("dcgan", 700), ("wgan-gp", 500)])
+@pytest.mark.parametrize(("name", "steps", "near"), [("dcgan", 700, 6), ("wgan-gp", 500, 15)])
 def test_a_convolutional_gan_comes_near_the_digits(
-    judge: Judge, judged: Callable[[Tensor], float], name: str, steps: int
+    judge: Judge, judged: Callable[[Tensor], float], name: str, steps: int, near: float
 ) -> None:
     early, late = (pictures_of(learned(name, {}, count)) for count in (100, steps))
 
     distance = judged(late)
 
-    assert distance < 15
+    assert distance < near
     assert distance < judge.frechet(early)
 
 
