@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from long_work import GANG_WORKER, gang_is_gone, items_made_once, model_digest, submitted
+from long_work import GANG_WORKER, free_cpus, gang_is_gone, items_made_once, model_digest, submitted
 from whole_platform import WholePlatform, eventually, kill
 
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(600)]
@@ -39,6 +39,7 @@ def test_two_workers_train_and_a_killed_one_changes_nothing(platform: WholePlatf
 
 
 def test_of_a_gang_that_is_cancelled_nothing_stays(platform: WholePlatform) -> None:
+    free = free_cpus(platform)
     job = submitted(platform, TRAIN.format(name="two-cancelled", steps=1_000_000))
     platform.partway(job, low=0.0001)
 
@@ -46,4 +47,4 @@ def test_of_a_gang_that_is_cancelled_nothing_stays(platform: WholePlatform) -> N
     done = platform.finished(job)
 
     assert (done["state"], done["model"]) == ("cancelled", None)
-    assert eventually(lambda: gang_is_gone(platform))
+    assert eventually(lambda: gang_is_gone(platform, free), every=2.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from long_work import gang_is_gone, model_digest
+from long_work import free_cpus, gang_is_gone, model_digest
 from whole_platform import WholePlatform, eventually
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1500)]
@@ -41,7 +41,7 @@ def test_a_gang_of_which_one_hangs_is_ended_in_a_bound_and_goes_on_from_its_last
 ) -> None:
     mark = tmp_path / "hung"
     (tmp_path / "hangs.py").write_text(CODE.format(mark=str(mark)))
-    digests = []
+    digests, free = [], free_cpus(platform)
     for name, causes in (("hung", ["stalled", None]), ("not-hung", [None])):
         (tmp_path / f"{name}.yaml").write_text(JOB.format(name=name))
         (job,) = platform.json("submit", str(tmp_path / f"{name}.yaml"))["jobs"]
@@ -54,4 +54,4 @@ def test_a_gang_of_which_one_hangs_is_ended_in_a_bound_and_goes_on_from_its_last
     assert mark.exists()
     assert resumed == [200]
     assert digests[0] == digests[1]
-    assert eventually(lambda: gang_is_gone(platform))
+    assert eventually(lambda: gang_is_gone(platform, free), every=2.0)

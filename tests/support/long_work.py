@@ -52,7 +52,14 @@ def claims_of(items: list[dict[str, Any]]) -> set[int]:
     return {int(i["path"].split("/")[0].rsplit(".c", 1)[1]) for i in items}
 
 
-def gang_is_gone(platform: WholePlatform) -> bool:
-    """Whether no process of several workers' training is left, and no room is held for anybody."""
+def free_cpus(platform: WholePlatform) -> float:
+    """Return how many CPUs nobody holds; endpoints and idle pools of other tests hold some."""
     (ray,) = [part["detail"] for part in platform.json("status")["parts"] if "CPUs" in (part["detail"] or "")]
-    return bool(re.search(r" (\S+) of \1 CPUs", ray)) and not any(map(platform.actors, (GANG_WORKER, *GANG_OTHERS)))
+    found = re.search(r" (\S+) of \S+ CPUs", ray)
+    assert found, ray
+    return float(found[1])
+
+
+def gang_is_gone(platform: WholePlatform, free: float) -> bool:
+    """Whether no process of several workers' training is left, and no less than `free` CPUs are free again."""
+    return free_cpus(platform) >= free and not any(map(platform.actors, (GANG_WORKER, *GANG_OTHERS)))
