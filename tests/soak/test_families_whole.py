@@ -83,11 +83,15 @@ def test_diffusion_comes_near_the_digits_after_400_steps(judge: Judge, judged: C
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("name", "steps", "near"), [("dcgan", 700, 6), ("wgan-gp", 500, 15)])
+@pytest.mark.parametrize(
+    ("name", "params", "steps", "near"),
+    # With the two moves of its critic that are the default, wgan-gp collapses within classes.
+    [("dcgan", {}, 700, 6), ("wgan-gp", {"n_critic": 5, "batch_size": 32}, 400, 6)],
+)
 def test_a_convolutional_gan_comes_near_the_digits(
-    judge: Judge, judged: Callable[[Tensor], float], name: str, steps: int, near: float
+    judge: Judge, judged: Callable[[Tensor], float], name: str, params: dict[str, Any], steps: int, near: float
 ) -> None:
-    early, late = (pictures_of(learned(name, {}, count)) for count in (100, steps))
+    early, late = (pictures_of(learned(name, params, count)) for count in (100, steps))
 
     distance = judged(late)
 
