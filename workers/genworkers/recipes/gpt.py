@@ -14,10 +14,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from genworkers.recipes import bpe
-from genworkers.recipes.base import Batch, StepContext
-from genworkers.recipes.language import LanguageConfig, LanguageRecipe
+from genworkers.recipes.language import LanguageConfig, LanguageRecipe, adamw
 from genworkers.recipes.llama import NORM_EPSILON, ROTARY_BASE, Llama, LlamaShape
-from genworkers.texts import FILLER
 
 
 class GptConfig(LanguageConfig):
@@ -68,27 +66,7 @@ class Gpt(LanguageRecipe[GptConfig]):
     def optimizers(self, modules: nn.ModuleDict) -> dict[str, torch.optim.Optimizer]:
         """Return one AdamW, which pulls matrices towards zero and norms not."""
         c = self.config
-        matrices = [p for p in modules["net"].parameters() if p.ndim > 1]
-        others = [p for p in modules["net"].parameters() if p.ndim < 2]
-        groups = [{"params": matrices, "weight_decay": c.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        return {"net": torch.optim.AdamW(groups, lr=c.learning_rate, betas=(0.9, c.beta2), fused=True)}
-
-    def step(self, batch: Batch, ctx: StepContext) -> dict[str, Tensor]:
-        """Lower the mean cost of a token."""
-        costs, wanted = self.loss(ctx.modules, batch["x"])
-        tokens = (wanted != FILLER).sum()
-        loss = costs.sum() / tokens.clamp(min=1)
-        ctx.optimize("net", loss, tokens)
-        return {"loss": loss.detach()}
-
-    def scores(self, modules: nn.ModuleDict, tokens: Tensor) -> Tensor:
-        """Return the scores of what follows each token."""
-        found: Tensor = modules["net"](tokens)
-        return found
-
-    def network(self, modules: nn.ModuleDict) -> nn.Module:
-        """Return the network that texts grow by."""
-        return modules["net"]
+        return {"net": adamw(modules["net"], c.learning_rate, c.weight_decay, c.beta2)}
 
     def huggingface(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return `config.json` and the tensors of a `LlamaForCausalLM` that is this network."""

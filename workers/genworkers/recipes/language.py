@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, Self, TypeVar
@@ -17,7 +16,17 @@ from torch.nn import functional
 
 from genworkers.images import Payload
 from genworkers.recipes import bpe
-from genworkers.recipes.base import TEXT, Batch, Condition, Conditions, EvaluationContext, File, Recipe, RecipeConfig
+from genworkers.recipes.base import (
+    TEXT,
+    Batch,
+    Condition,
+    Conditions,
+    EvaluationContext,
+    File,
+    Recipe,
+    RecipeConfig,
+    StepContext,
+)
 from genworkers.recipes.slots import Beginning, Slots
 from genworkers.texts import FILLER, MIME, utf8_rows, written
 
@@ -139,13 +148,22 @@ class LanguageRecipe(Recipe[C]):
             known = self._conditions = own, _narrowed(self)
         return known[1]
 
-    @abstractmethod
+    def step(self, batch: Batch, ctx: StepContext) -> dict[str, Tensor]:
+        """Lower the mean cost of a token."""
+        costs, wanted = self.loss(ctx.modules, batch["x"])
+        tokens = (wanted != FILLER).sum()
+        loss = costs.sum() / tokens.clamp(min=1)
+        ctx.optimize("net", loss, tokens)
+        return {"loss": loss.detach()}
+
     def scores(self, modules: nn.ModuleDict, tokens: Tensor) -> Tensor:
         """Return (rows, length, vocabulary) scores of what follows each token."""
+        found: Tensor = modules["net"](tokens)
+        return found
 
-    @abstractmethod
     def network(self, modules: nn.ModuleDict) -> Any:
         """Return the network that texts grow by; see `slots.Network`."""
+        return modules["net"]
 
     def huggingface(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return `config.json` and the tensors of the model of `transformers` that is this one."""
@@ -224,6 +242,14 @@ class LanguageRecipe(Recipe[C]):
         if form != "txt":
             raise ValueError(f"The recipe {self.name} does not say how to write {form}.")
         return File(payload.tobytes(), MIME, "txt")
+
+
+def adamw(network: nn.Module, learning_rate: float, weight_decay: float, beta2: float) -> torch.optim.Optimizer:
+    """Return AdamW, which pulls matrices towards zero and norms not."""
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, beta2), fused=True)
 
 
 def _narrowed(recipe: LanguageRecipe[Any]) -> type[TextCondition]:
